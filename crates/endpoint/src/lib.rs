@@ -1,0 +1,1 @@
+//! The embeddable native endpoint: drives the rules of dsip-proto and the media of dsip-media over real sockets, DHT, files and devices.

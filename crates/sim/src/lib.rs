@@ -1,0 +1,1 @@
+//! A virtual network and a seeded world for tests. Never shipped.

@@ -1,2 +1,73 @@
 //! DSIP on the command line: a phone, a node and a demonstration in one binary.
-fn main() {}
+//!
+//! No logic lives here: a command parses its arguments, drives `dsip-endpoint` or `dsip-node`, and prints. Every command
+//! has a file of its name with its `Args` and one `run`; what they share is [`cli`] (flags), [`output`] (human or JSON)
+//! and [`failure`] (exit codes, one-line errors).
+
+mod answer;
+mod call;
+mod cli;
+mod conformance;
+mod contacts;
+mod demo;
+mod failure;
+mod id;
+mod introduce;
+mod node;
+mod output;
+mod requests;
+mod resolve;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    log_to_stderr();
+    let out = Output::new(cli.globals.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let wrong = Failure::fault("the async runtime", error, "free some memory or threads and try again");
+            return out.failed(&wrong);
+        }
+    };
+    let result = runtime.block_on(run(cli, &out));
+    // A resolver or a prompt may sit in a blocking thread; the process does not wait for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => out.failed(&failure),
+    }
+}
+
+async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
+    let globals = &cli.globals;
+    match cli.command {
+        Command::Id(args) => id::run(globals, out, args).await,
+        Command::Node(args) => node::run(globals, out, args).await,
+        Command::Answer(args) => answer::run(globals, out, args).await,
+        Command::Call(args) => call::run(globals, out, args).await,
+        Command::Introduce(args) => introduce::run(globals, out, args).await,
+        Command::Requests(args) => requests::run(globals, out, args).await,
+        Command::Contacts(args) => contacts::run(globals, out, args).await,
+        Command::Resolve(args) => resolve::run(globals, out, args).await,
+        Command::Conformance(args) => conformance::run(globals, out, args).await,
+        Command::Demo(args) => demo::run(globals, out, args).await,
+    }
+}
+
+/// Logs go to standard error so that standard output stays events only; `DSIP_LOG` filters as `RUST_LOG` would.
+fn log_to_stderr() {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DSIP_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+}

@@ -1,0 +1,177 @@
+//! The command line: sub-commands, the flags that all of them share, and one clear line for a mistake.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::{answer, call, conformance, contacts, demo, id, introduce, node, requests, resolve};
+
+/// Call anyone by cryptographic identity: no phone number, no account, no company in between.
+#[derive(Debug, Parser)]
+#[command(name = "dsip", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 something that was checked did not hold, 2 wrong command line, 3 home or identity,
+4 target not found, 5 nobody reachable, 6 refused by the other side, 7 no answer, 8 the call broke off.
+Start with: dsip demo";
+
+/// The flags every command takes, before or after its name.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Globals {
+    /// Where identity, keys and contacts live [default: $XDG_DATA_HOME/dsip or ~/.local/share/dsip]
+    #[arg(long, global = true, value_name = "DIR", env = "DSIP_HOME", help_heading = "Everywhere")]
+    pub(crate) home: Option<PathBuf>,
+    /// My node, e.g. wss://example.org:8443/dsip; a fragment #did:key:… names its DID
+    #[arg(long, global = true, value_name = "URL", env = "DSIP_NODE", help_heading = "Everywhere")]
+    pub(crate) node: Option<String>,
+    /// A DHT node to start from, as a multiaddr with its peer id; may be repeated
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        env = "DSIP_DHT",
+        value_delimiter = ',',
+        help_heading = "Everywhere"
+    )]
+    pub(crate) dht: Vec<String>,
+    /// One more root certificate to trust, in PEM; may be repeated
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DSIP_CA",
+        value_delimiter = ',',
+        help_heading = "Everywhere"
+    )]
+    pub(crate) ca: Vec<PathBuf>,
+    /// The file whose first line unlocks the identity key
+    #[arg(long, global = true, value_name = "FILE", env = "DSIP_PASSPHRASE_FILE", help_heading = "Everywhere")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Let did:web and aliases point into private address space (a LAN, this machine)
+    #[arg(long, global = true, env = "DSIP_ALLOW_PRIVATE", help_heading = "Everywhere")]
+    pub(crate) allow_private: bool,
+    /// One JSON object per line on standard output
+    #[arg(long, global = true, env = "DSIP_JSON", help_heading = "Everywhere")]
+    pub(crate) json: bool,
+}
+
+/// What `dsip` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make and show identities, device keys and delegations
+    Id(id::Args),
+    /// Run a node: relay, DHT, STUN
+    Node(node::Args),
+    /// Wait for calls
+    Answer(answer::Args),
+    /// Call somebody
+    Call(call::Args),
+    /// Ask somebody for permission to call
+    Introduce(introduce::Args),
+    /// See and decide who asked to call me
+    Requests(requests::Args),
+    /// See and change who may call me
+    Contacts(contacts::Args),
+    /// Find what is known about a DID, alias or link, and what of it has authority
+    Resolve(resolve::Args),
+    /// Run a directory of conformance vectors
+    Conformance(conformance::Args),
+    /// Watch the whole system work on this machine alone
+    Demo(demo::Args),
+}
+
+/// Parses the process's arguments. Help and version are printed here; a mistake becomes one line and exit code 2.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let shown = error.print();
+            if shown.is_ok() && !error.use_stderr() { Exit::Done.into() } else { Exit::Usage.into() }
+        }
+        _ => {
+            let json = std::env::args_os().any(|arg| arg == "--json");
+            Output::new(json).failed(&mistake(&error))
+        }
+    })
+}
+
+/// Says in the house's one-line form what clap found.
+fn mistake(error: &clap::Error) -> Failure {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg);
+    let value = text(ContextKind::InvalidValue);
+    let input = argument.clone().or(text(ContextKind::InvalidSubcommand)).unwrap_or_else(|| "command line".into());
+    let wrong = match error.kind() {
+        ErrorKind::InvalidSubcommand => "no such command".into(),
+        ErrorKind::UnknownArgument => "no such flag or argument here".into(),
+        ErrorKind::MissingRequiredArgument => "missing".into(),
+        ErrorKind::MissingSubcommand => "a command is missing".into(),
+        ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
+            Some(prior) => format!("cannot go together with {prior}"),
+            None => "given twice, or together with something it excludes".into(),
+        },
+        ErrorKind::InvalidUtf8 => "not UTF-8 text".into(),
+        _ => match (value, std::error::Error::source(error)) {
+            (Some(value), Some(source)) if !value.is_empty() => format!("{value:?} cannot be used: {source}"),
+            (Some(value), None) if !value.is_empty() => match text(ContextKind::ValidValue) {
+                Some(valid) => format!("{value:?} is not one of {valid}"),
+                None => format!("{value:?} cannot be used"),
+            },
+            _ => "a value is missing".into(),
+        },
+    };
+    let remedy = match text(ContextKind::SuggestedArg).or(text(ContextKind::SuggestedSubcommand)) {
+        Some(close) => format!("did you mean {close}?"),
+        None => "see --help".into(),
+    };
+    Failure::usage(input, wrong, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shared_flags_may_stand_before_or_after_the_command() {
+        let before = Cli::try_parse_from(["dsip", "--json", "--home", "h", "id", "show"]).expect("flags first");
+        let after = Cli::try_parse_from(["dsip", "id", "show", "--json", "--home", "h"]).expect("flags last");
+        assert!(before.globals.json && after.globals.json);
+        assert_eq!(before.globals.home, after.globals.home);
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_that_names_the_input() {
+        for (line, named) in [
+            (&["dsip", "dial"][..], "dial"),
+            (&["dsip", "call"][..], "<TARGET>"),
+            (&["dsip", "call", "did:key:z6Mk", "--duration", "soon"][..], "--duration"),
+            (&["dsip", "id", "show", "--jsno"][..], "--jsno"),
+            (&["dsip", "answer", "--auto", "perhaps"][..], "--auto"),
+        ] {
+            let error = Cli::try_parse_from(line).expect_err("a mistake");
+            let said = mistake(&error).to_string();
+            assert!(said.contains(named), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a command says: events as human text, or as one JSON object per line.
+//!
+//! An event is a value that knows both forms: `Serialize` for machines, `Display` for people. Events go to standard
+//! output; progress, prompts and errors go to standard error, so that either form can be piped. Colours and progress
+//! appear on a terminal only, and never when `NO_COLOR` is set.
+
+use std::fmt;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Where a command's words go, and in which form.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    colour: bool,
+    progress: bool,
+    /// Whether a progress line stands on the terminal and has to be wiped before anything else is written.
+    standing: AtomicBool,
+}
+
+/// How a word is set off on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Style {
+    /// Names and headings.
+    Bold,
+    /// What matters less.
+    Dim,
+    /// What held.
+    Good,
+    /// What deserves a second look.
+    Doubtful,
+    /// What did not hold.
+    Bad,
+}
+
+impl Output {
+    /// Output in JSON, or for people.
+    pub(crate) fn new(json: bool) -> Self {
+        let plain = json || std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            json,
+            colour: !plain && !dumb && std::io::stdout().is_terminal(),
+            progress: !json && !dumb && std::io::stderr().is_terminal(),
+            standing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether events are written as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes one event, in the form asked for.
+    pub(crate) fn event(&self, event: &(impl Serialize + fmt::Display)) {
+        if self.json {
+            self.object(event);
+        } else {
+            self.line(event);
+        }
+    }
+
+    /// Writes a JSON line when JSON was asked for; people see nothing.
+    pub(crate) fn object(&self, event: &impl Serialize) {
+        if self.json {
+            match serde_json::to_string(event) {
+                Ok(text) => self.write(&text),
+                Err(error) => tracing::error!(%error, "an event cannot be written as JSON"),
+            }
+        }
+    }
+
+    /// Writes a line for people; a JSON reader sees nothing.
+    pub(crate) fn line(&self, text: impl fmt::Display) {
+        if !self.json {
+            self.write(&text.to_string());
+        }
+    }
+
+    /// Shows what is going on right now, on a terminal only; the next call, or the next line, replaces it.
+    pub(crate) fn progress(&self, text: impl fmt::Display) {
+        if self.progress {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
+            let _ = std::io::stderr().flush();
+            self.standing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// `text`, set off on a terminal.
+    pub(crate) fn styled(&self, style: Style, text: impl fmt::Display) -> String {
+        if !self.colour {
+            return text.to_string();
+        }
+        let code = match style {
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Good => "32",
+            Style::Doubtful => "33",
+            Style::Bad => "31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// Reports why the command ends, and gives the exit code: one line on standard error, and the event in JSON.
+    pub(crate) fn failed(&self, failure: &Failure) -> ExitCode {
+        self.wipe();
+        self.object(&failure.event());
+        let _ = writeln!(std::io::stderr(), "{failure}");
+        failure.exit().into()
+    }
+
+    /// A closed pipe is the reader's way of saying "enough"; it is no failure of ours.
+    fn write(&self, line: &str) {
+        self.wipe();
+        let mut stdout = std::io::stdout().lock();
+        let _ = writeln!(stdout, "{line}");
+        let _ = stdout.flush();
+    }
+
+    fn wipe(&self) {
+        if self.standing.swap(false, Ordering::Relaxed) {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}

@@ -16,5 +16,6 @@
 //! conformance  runs the language-neutral vectors against all of it
 //! ```
 
+pub mod conformance;
 pub mod time;
 pub mod wire;

@@ -9,6 +9,7 @@
 //! ```text
 //! time         both clocks, seeded randomness
 //! wire         strict JSON, ids, message structs, registries: text <-> plain values, no meaning
+//! link         `dsip:` links, what a QR code holds
 //! identity     DIDs and documents, keys, delegation
 //! envelope     sign; verify: the only maker of Verified<T>
 //! endpoint   relay   subscribe   broadcast   hints   binding   gateway   trust
@@ -17,5 +18,6 @@
 //! ```
 
 pub mod conformance;
+pub mod link;
 pub mod time;
 pub mod wire;

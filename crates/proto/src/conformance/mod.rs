@@ -4,6 +4,8 @@
 //! Each kind has a module here that feeds the vector's input to the code under test and returns what that code produced;
 //! this module compares it with `expect` (VEC-3, VF-2). The runner opens no file: a caller hands in names and texts.
 
+mod payload;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -142,6 +144,7 @@ impl Vector {
     /// compares by itself, step by step, returns `vector.expect` unchanged when all is as expected, else an `Err`.
     fn produce(&self) -> Result<Value, String> {
         match self.kind.as_str() {
+            "payload" => payload::run(self),
             unknown => Err(format!("unknown kind {unknown:?}")),
         }
     }

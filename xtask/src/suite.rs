@@ -1,0 +1,174 @@
+//! The layers of tests, and what continuous integration makes of them.
+
+use std::path::PathBuf;
+
+use crate::shell::{Failure, Outcome, Run, cargo, has, is_ci, root, target};
+use crate::{check, rules};
+
+/// Everything that is fast: rules, worlds, corpora, loopback. Ends with the totals over all crates.
+pub(crate) fn test(arguments: &[String]) -> Outcome {
+    let totals = run_tests(arguments)?;
+    println!("\n{} passed, {} failed", totals.0, totals.1);
+    if totals.1 == 0 { Ok(()) } else { Err(Failure::new("some tests failed")) }
+}
+
+fn run_tests(arguments: &[String]) -> Result<(u32, u32), Failure> {
+    let mut totals = (0, 0);
+    let mut run = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    for argument in arguments {
+        run = run.arg(argument);
+    }
+    let outcome = run.watch(|line| {
+        let Some(line) = line.strip_prefix("test result: ") else { return };
+        totals.0 += count(line, " passed");
+        totals.1 += count(line, " failed");
+    });
+    // A failing test is in the totals; a build that broke is not.
+    match outcome {
+        Err(failure) if totals.1 == 0 => Err(failure),
+        _ => Ok(totals),
+    }
+}
+
+/// Replays one world with its story on screen.
+pub(crate) fn sim(arguments: &[String]) -> Outcome {
+    let mut names = arguments.iter();
+    let (mut filter, mut seed) = (None, None);
+    while let Some(argument) = names.next() {
+        match argument.as_str() {
+            "--seed" => seed = names.next(),
+            name => filter = Some(name),
+        }
+    }
+    let filter = filter.ok_or_else(|| Failure::new("which world? `cargo test -p dsip-sim -- --list` names them"))?;
+    let run = cargo(&["test", "-p", "dsip-sim", "--test", "it", "--locked", "--", "--nocapture", filter]);
+    match seed {
+        Some(seed) => run.env("DSIP_SIM_SEED", seed).run(),
+        None => run.env("DSIP_SIM_STORY", "1").run(),
+    }
+}
+
+/// The shared vectors, where there are any, and our own.
+pub(crate) fn vectors(arguments: &[String]) -> Outcome {
+    let kind = arguments.first().map(String::as_str).unwrap_or_default();
+    cargo(&["build", "-p", "dsip", "--locked"]).run()?;
+    let mut dirs = vec![root().join("vectors")];
+    let shared = shared().join("conformance/vectors");
+    if shared.is_dir() {
+        dirs.push(shared);
+    } else if is_ci() {
+        return Err(Failure::new(format!("{}: the shared vectors are missing", shared.display())));
+    }
+    for dir in dirs.into_iter().map(|dir| dir.join(kind)).filter(|dir| dir.is_dir()) {
+        let dir = dir.display().to_string();
+        cargo(&["run", "-p", "dsip", "--locked", "--quiet", "--", "conformance", &dir]).run()?;
+    }
+    Ok(())
+}
+
+/// Where the shared material lies: beside the repository unless `DSIP_SHARED` says otherwise.
+fn shared() -> PathBuf {
+    std::env::var_os("DSIP_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from)
+}
+
+/// Fuzzes one target; without a name the targets are listed.
+pub(crate) fn fuzz(arguments: &[String]) -> Outcome {
+    if !has("cargo-fuzz", "--version") {
+        return Err(Failure::new("cargo-fuzz is not installed; `cargo install cargo-fuzz`, and a nightly toolchain"));
+    }
+    let Some(target) = arguments.first() else {
+        return Run::new("rustup", &["run", "nightly", "cargo", "fuzz", "list"]).run();
+    };
+    let seconds = arguments.get(1).map_or("60", String::as_str);
+    Run::new("rustup", &["run", "nightly", "cargo", "fuzz", "run", target, "--"])
+        .arg(&format!("-max_total_time={seconds}"))
+        .run()
+}
+
+/// Real sockets behind real NAT.
+pub(crate) fn net(arguments: &[String]) -> Outcome {
+    let mut run = Run::new("python3", &["interop/net.py", &binary()?]);
+    for argument in arguments {
+        run = run.arg(argument);
+    }
+    run.run()
+}
+
+/// Calls with an independent implementation.
+pub(crate) fn interop(_: &[String]) -> Outcome {
+    let binary = binary()?;
+    let environment = target().join("interop");
+    let python = environment.join("bin/python");
+    if !python.exists() {
+        Run::new("python3", &["-m", "venv", &environment.display().to_string()]).run()?;
+    }
+    let python = python.display().to_string();
+    Run::new(&python, &["-m", "pip", "install", "--quiet", "--requirement", "interop/requirements.txt"]).run()?;
+    Run::new(&python, &["interop/run.py", &binary]).run()
+}
+
+/// Two people and a call.
+pub(crate) fn demo(arguments: &[String]) -> Outcome {
+    let mut run = cargo(&["run", "--release", "--locked", "--", "demo"]);
+    for argument in arguments {
+        run = run.arg(argument);
+    }
+    run.run()
+}
+
+/// Measures. Every benchmark prints ratios of what one run measured, so that a slow machine changes none of them.
+pub(crate) fn bench(arguments: &[String]) -> Outcome {
+    let run = cargo(&["bench", "--workspace", "--locked"]);
+    match arguments.first() {
+        Some(name) => run.arg("--bench").arg(name).run(),
+        None => run.arg("--benches").run(),
+    }
+}
+
+/// What continuous integration runs.
+pub(crate) fn ci(_: &[String]) -> Outcome {
+    check::run(&[])?;
+    rules::run(&[])?;
+    let totals = run_tests(&[])?;
+    let mut steps: Vec<(&str, Outcome)> = Vec::new();
+    steps.push(("vectors", vectors(&[])));
+    steps.push(("demo", demo(&[])));
+    steps.push(("interop", interop(&[])));
+    steps.push(("net", net(&[])));
+    println!();
+    let (mut passed, mut failed) = totals;
+    for (name, outcome) in &steps {
+        match outcome {
+            Ok(()) => passed += 1,
+            Err(failure) => {
+                failed += 1;
+                println!("{name}: {failure}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} failed"))) }
+}
+
+/// The shipped binary, built.
+fn binary() -> Result<String, Failure> {
+    cargo(&["build", "--release", "--locked", "-p", "dsip"]).run()?;
+    Ok(target().join("release/dsip").display().to_string())
+}
+
+/// The number that stands before `word`.
+fn count(line: &str, word: &str) -> u32 {
+    let before = line.split(word).next().unwrap_or_default();
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_read_from_the_test_runners_last_line() {
+        let line = "ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!((count(line, " passed"), count(line, " failed")), (12, 3));
+    }
+}

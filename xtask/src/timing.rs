@@ -30,11 +30,10 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         judge(&format!("cargo {} after touching {file}", command[0]), start.elapsed(), *budget);
     }
     if arguments.iter().any(|argument| argument == "--cold") {
-        let dir = root().join("target/cold");
+        let dir = target().join("cold");
         let start = Instant::now();
-        let built =
-            cargo(&["build", "--workspace", "--all-targets", "--locked", "--quiet", "--target-dir", "target/cold"]);
-        built.run()?;
+        let build = cargo(&["build", "--workspace", "--all-targets", "--locked", "--quiet", "--target-dir"]);
+        build.arg(&dir.display().to_string()).run()?;
         judge("cold debug build of everything, tests included", start.elapsed(), COLD);
         std::fs::remove_dir_all(dir)?;
     }

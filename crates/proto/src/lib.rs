@@ -18,6 +18,7 @@
 //! ```
 
 pub mod conformance;
+pub mod identity;
 pub mod link;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,283 @@
+//! Ed25519 keys and the DID URLs that name them (ID-2, ID-10 to ID-13, ALG-1, ALG-2).
+
+use std::fmt;
+use std::str::FromStr;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use rand_chacha::rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::wire::Did;
+
+/// The multicodec prefix of an Ed25519 public key (ID-10).
+const ED25519: [u8; 2] = [0xed, 0x01];
+
+/// No multibase Ed25519 key is longer; base58 takes quadratic time, so longer text is not even tried.
+const MAX_MULTIBASE: usize = 64;
+
+/// A key that signs. It is erased when dropped, and cannot be printed.
+#[derive(Clone)]
+pub struct SecretKey(SigningKey);
+
+/// A key that checks signatures.
+///
+/// It may name no point of the curve, or a weak one: the contract resolves any 32 octets (ID-12), and such a key simply
+/// never verifies anything (ALG-2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey {
+    octets: [u8; 32],
+    /// The decompressed point, so that verifying does not do it again.
+    point: Option<VerifyingKey>,
+}
+
+/// The text is not a multibase Ed25519 key (ID-12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ed25519 key in multibase form")]
+pub struct PublicKeyError;
+
+/// The DID URL of a verification method: `<DID>#<fragment>` (ID-2).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId {
+    did: Did,
+    fragment: String,
+}
+
+/// The text is not a DID URL with a fragment (`kid-invalid`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a key id: it has to look like did:method:identifier#fragment")]
+pub struct KeyIdError;
+
+impl SecretKey {
+    /// A fresh key.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(secret.as_mut());
+        Self::from_bytes(&secret)
+    }
+
+    /// The key of this secret.
+    #[must_use]
+    pub fn from_bytes(secret: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(secret))
+    }
+
+    /// The secret, for storing it; erased when dropped.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The key that checks what this one signs.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        let point = self.0.verifying_key();
+        PublicKey { octets: point.to_bytes(), point: Some(point) }
+    }
+
+    /// The `did:key` of this key.
+    #[must_use]
+    pub fn did(&self) -> Did {
+        self.public().did()
+    }
+
+    /// Signs `bytes`.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.0.sign(bytes).to_bytes()
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {})", self.did())
+    }
+}
+
+impl PublicKey {
+    /// The key of these octets.
+    #[must_use]
+    pub fn from_bytes(octets: [u8; 32]) -> Self {
+        // ALG-2: a weak key or a second spelling of a point verifies nothing, whatever the signature.
+        let point = VerifyingKey::from_bytes(&octets).ok().filter(|key| !key.is_weak() && is_canonical(&octets));
+        Self { octets, point }
+    }
+
+    /// The 32 octets.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.octets
+    }
+
+    /// Reads the multibase form (ID-12).
+    pub fn from_multibase(text: &str) -> Result<Self, PublicKeyError> {
+        let encoded = text.strip_prefix('z').filter(|rest| rest.len() < MAX_MULTIBASE).ok_or(PublicKeyError)?;
+        let octets = bs58::decode(encoded).into_vec().map_err(|_| PublicKeyError)?;
+        let key = octets.strip_prefix(&ED25519).ok_or(PublicKeyError)?;
+        Ok(Self::from_bytes(key.try_into().map_err(|_| PublicKeyError)?))
+    }
+
+    /// The multibase form (ID-10).
+    #[must_use]
+    pub fn to_multibase(&self) -> String {
+        let mut octets = [0; 34];
+        octets[..2].copy_from_slice(&ED25519);
+        octets[2..].copy_from_slice(&self.octets);
+        format!("z{}", bs58::encode(octets).into_string())
+    }
+
+    /// The key that a `did:key` is (ID-12).
+    pub fn of_did(did: &Did) -> Result<Self, PublicKeyError> {
+        if did.method() != "key" {
+            return Err(PublicKeyError);
+        }
+        Self::from_multibase(did.specific())
+    }
+
+    /// The `did:key` of this key (ID-10).
+    #[must_use]
+    pub fn did(&self) -> Did {
+        #[expect(clippy::expect_used, reason = "base58 text satisfies the syntax of ID-1")]
+        format!("did:key:{}", self.to_multibase()).parse().expect("a did:key is a DID")
+    }
+
+    /// The one verification method of this key's `did:key` (ID-13).
+    #[must_use]
+    pub fn kid(&self) -> KeyId {
+        KeyId { did: self.did(), fragment: self.to_multibase() }
+    }
+
+    /// Whether `signature` is this key's over `bytes`, without leniency (ALG-2).
+    #[must_use]
+    pub fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        let (Some(point), Ok(signature)) = (&self.point, Signature::from_slice(signature)) else { return false };
+        point.verify_strict(bytes, &signature).is_ok()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.to_multibase())
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = PublicKeyError;
+
+    fn from_str(text: &str) -> Result<Self, PublicKeyError> {
+        Self::from_multibase(text)
+    }
+}
+
+impl KeyId {
+    /// The method `fragment` of `did`; refuses an empty fragment.
+    pub fn new(did: Did, fragment: &str) -> Result<Self, KeyIdError> {
+        if fragment.is_empty() { Err(KeyIdError) } else { Ok(Self { did, fragment: fragment.to_owned() }) }
+    }
+
+    /// The only key id of a `did:key` (ID-13).
+    pub fn of_did_key(did: &Did) -> Result<Self, PublicKeyError> {
+        PublicKey::of_did(did)?;
+        Ok(Self { did: did.clone(), fragment: did.specific().to_owned() })
+    }
+
+    /// The DID before the fragment: the signer (DEL-20).
+    #[must_use]
+    pub const fn did(&self) -> &Did {
+        &self.did
+    }
+
+    /// What follows the `#`.
+    #[must_use]
+    pub fn fragment(&self) -> &str {
+        &self.fragment
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, KeyIdError> {
+        let (did, fragment) = text.split_once('#').ok_or(KeyIdError)?;
+        Self::new(did.parse().map_err(|_| KeyIdError)?, fragment)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.did, self.fragment)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// RFC 8032, 5.1.3: the y coordinate is below 2^255 - 19. The top bit is the sign of x.
+fn is_canonical(octets: &[u8; 32]) -> bool {
+    let [lowest, middle @ .., highest] = octets;
+    !(*lowest >= 0xed && middle.iter().all(|byte| *byte == 0xff) && highest & 0x7f == 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> SecretKey {
+        use sha2::Digest as _;
+        SecretKey::from_bytes(&sha2::Sha256::digest(format!("dsip-vector:{name}")).into())
+    }
+
+    #[test]
+    fn id_10_and_id_13_check_values() {
+        let alice = key("alice-phone").public();
+        assert_eq!(alice.did().as_str(), "did:key:z6Mkg9oRSg6APtrMJP8iekQm8yPc9ore3E4SJ5bF7Cw1qFCu");
+        assert_eq!(
+            alice.kid().to_string(),
+            "did:key:z6Mkg9oRSg6APtrMJP8iekQm8yPc9ore3E4SJ5bF7Cw1qFCu#z6Mkg9oRSg6APtrMJP8iekQm8yPc9ore3E4SJ5bF7Cw1qFCu"
+        );
+        assert_eq!(PublicKey::of_did(&alice.did()), Ok(alice));
+    }
+
+    #[test]
+    fn id_12_anything_else_is_unresolvable() {
+        let good = key("alice").public().to_multibase();
+        let other_codec = format!("z{}", bs58::encode([&[0xec, 0x01][..], &[9; 32]].concat()).into_string());
+        let short = format!("z{}", bs58::encode([&ED25519[..], &[9; 31]].concat()).into_string());
+        for bad in ["", "z", &good[1..], &format!("m{}", &good[1..]), &other_codec, &short, "z0OIl"] {
+            assert!(PublicKey::from_multibase(bad).is_err(), "{bad}");
+        }
+        assert!(PublicKey::of_did(&"did:web:example.com".parse().expect("a DID")).is_err());
+        assert!(PublicKey::from_multibase(&format!("z{}", "1".repeat(100_000))).is_err(), "and that quickly");
+    }
+
+    #[test]
+    fn alg_2_weak_and_non_canonical_keys_verify_nothing() {
+        // The neutral element: with it, R = sB and S = s would verify for every message under lenient rules.
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let mut respelled = [0xff; 32];
+        respelled[0] = 0xee;
+        respelled[31] = 0x7f;
+        for octets in [neutral, respelled, [0xff; 32]] {
+            assert!(PublicKey::from_bytes(octets).point.is_none());
+            assert!(!PublicKey::from_bytes(octets).verifies(b"x", &[0; 64]));
+        }
+    }
+
+    #[test]
+    fn signatures_of_another_length_do_not_verify() {
+        let alice = key("alice");
+        let signature = alice.sign(b"x");
+        assert!(alice.public().verifies(b"x", &signature));
+        assert!(!alice.public().verifies(b"x", &signature[..63]));
+        assert!(!alice.public().verifies(b"y", &signature));
+    }
+
+    #[test]
+    fn a_secret_key_prints_nothing_secret() {
+        let alice = key("alice");
+        assert_eq!(format!("{alice:?}"), format!("SecretKey(of {})", alice.did()));
+    }
+}

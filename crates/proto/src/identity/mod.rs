@@ -1,0 +1,17 @@
+//! Who a DID is: its keys, its document, and the devices that may act for it.
+//!
+//! A `did:key` is its own key (ID-10 to ID-14); a `did:web` names a document that somebody else fetches and puts into
+//! [`Documents`], the only authority for its keys (RES-3). A [`Delegation`] lets a device sign for an identity; whether
+//! one holds is decided where envelopes are verified, in [`envelope`](crate::envelope).
+
+mod delegation;
+mod document;
+mod key;
+mod rotation;
+mod web;
+
+pub use delegation::{Delegation, delegate};
+pub use document::{Document, DocumentError, Documents, Method, Service};
+pub use key::{KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
+pub use rotation::{RotationError, check_rotation};
+pub use web::{WebDidError, document_url};

@@ -22,3 +22,5 @@ pub mod identity;
 pub mod link;
 pub mod time;
 pub mod wire;
+
+pub mod binding;

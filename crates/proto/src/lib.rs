@@ -17,10 +17,9 @@
 //! conformance  runs the language-neutral vectors against all of it
 //! ```
 
+pub mod binding;
 pub mod conformance;
 pub mod identity;
 pub mod link;
 pub mod time;
 pub mod wire;
-
-pub mod binding;

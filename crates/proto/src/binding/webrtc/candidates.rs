@@ -306,9 +306,8 @@ impl Taken {
     /// then one request to hang up: a flood must not be answered message by message.
     fn take(&mut self, data: &Data) -> Option<Output> {
         let excess = |count: usize, limit: usize| count.saturating_sub(limit);
-        let over = |taken: &Self| {
-            excess(taken.infos, INFOS_TOLERATED).max(excess(taken.candidates, CANDIDATES_TOLERATED))
-        };
+        let over =
+            |taken: &Self| excess(taken.infos, INFOS_TOLERATED).max(excess(taken.candidates, CANDIDATES_TOLERATED));
         let before = over(self);
         self.infos = self.infos.saturating_add(1);
         self.candidates = self.candidates.saturating_add(data.candidates.len());
@@ -398,7 +397,8 @@ mod tests {
     #[test]
     fn web_78_the_end_marker_goes_out_once_whenever_gathering_ended() {
         let mut exchange = Exchange::new(Some(peer()));
-        let out = feed(&mut exchange, [Input::GatheringComplete, Input::Active, Input::Active, Input::GatheringComplete]);
+        let out =
+            feed(&mut exchange, [Input::GatheringComplete, Input::Active, Input::Active, Input::GatheringComplete]);
         assert_eq!(sizes(&out), [(0, true)]);
     }
 

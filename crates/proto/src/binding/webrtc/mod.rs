@@ -24,7 +24,9 @@ mod renegotiation;
 mod role;
 mod sdp;
 
-pub use candidates::{CANDIDATES_TOLERATED, Candidate, Data, Exchange, INFOS_TOLERATED, Ignored, Input, LOCAL_CANDIDATES, Output, Side};
+pub use candidates::{
+    CANDIDATES_TOLERATED, Candidate, Data, Exchange, INFOS_TOLERATED, Ignored, Input, LOCAL_CANDIDATES, Output, Side,
+};
 pub use check::{Applies, Code, Descriptors, Ice, Medium, Refusal, Transport, answer, offer, update};
 pub use codec::Codec;
 pub use fork::{Leg, OneAnswer};

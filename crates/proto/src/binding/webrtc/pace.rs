@@ -65,7 +65,8 @@ mod tests {
     use super::*;
 
     fn one(name: usize) -> Data {
-        let candidate = Candidate { candidate: format!("candidate:{name}"), sdp_mid: "0".into(), sdp_m_line_index: None };
+        let candidate =
+            Candidate { candidate: format!("candidate:{name}"), sdp_mid: "0".into(), sdp_m_line_index: None };
         Data { candidates: vec![candidate], end_of_candidates: false }
     }
 

@@ -66,7 +66,11 @@ mod tests {
             ("active", "holdconn", "media.unsupported"),
         ] {
             let refusal = roles(offer, answer).expect_err("refused");
-            assert_eq!((refusal.code.as_str(), refusal.reason()), ("binding-setup-invalid", reason), "{offer} {answer}");
+            assert_eq!(
+                (refusal.code.as_str(), refusal.reason()),
+                ("binding-setup-invalid", reason),
+                "{offer} {answer}"
+            );
         }
     }
 }

@@ -138,12 +138,12 @@ impl<'a> Section<'a, '_> {
         self.media.attributes.iter().any(|a| a.name == name)
     }
 
-    /// The encoding names of the section's `a=rtpmap` lines, in order (WEB-26).
-    pub fn encodings(&self) -> impl Iterator<Item = &'a str> {
+    /// The section's `a=rtpmap` lines, in order: payload type and encoding name (WEB-26).
+    pub fn rtpmaps(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.media.attributes.iter().filter(|a| a.name == "rtpmap").filter_map(|a| {
-            let (_, encoding) = a.value?.split_once(' ')?;
+            let (format, encoding) = a.value?.split_once(' ')?;
             let (name, _) = encoding.split_once('/').unwrap_or((encoding, ""));
-            Some(name.trim())
+            Some((format, name.trim()))
         })
     }
 
@@ -151,7 +151,7 @@ impl<'a> Section<'a, '_> {
     #[must_use]
     pub fn codecs(&self) -> Vec<Codec> {
         let mut codecs = Vec::new();
-        for codec in self.encodings().filter_map(Codec::from_encoding) {
+        for codec in self.rtpmaps().filter_map(|(_, encoding)| Codec::from_encoding(encoding)) {
             // At most eight codecs exist, so the list stays short whatever a peer repeats.
             if !codecs.contains(&codec) {
                 codecs.push(codec);
@@ -240,7 +240,9 @@ mod tests {
 
     #[test]
     fn web_22_media_lines_need_three_tokens_and_an_integer_port() {
-        for line in ["m=audio 9", "m=", "m=audio nine RTP/AVP", "m=audio 9.5 RTP/AVP", "m=audio /2 RTP/AVP", "m=audio - x"] {
+        for line in
+            ["m=audio 9", "m=", "m=audio nine RTP/AVP", "m=audio 9.5 RTP/AVP", "m=audio /2 RTP/AVP", "m=audio - x"]
+        {
             assert_eq!(Sdp::parse(&format!("v=0\r\n{line}\r\n")).err(), Some(Unparseable), "{line}");
         }
         let text = "v=0\nm=audio 9/2 RTP/AVP\nm=video\t0\tRTP/AVP 96\nm=text 00/7 x\nm=a 99999999999999999999 y\n";
@@ -271,7 +273,8 @@ mod tests {
 
     #[test]
     fn web_25_values_are_looked_up_in_the_section_first_and_rtcp_mux_only_there() {
-        let sdp = Sdp::parse("v=0\na=setup:passive\na=rtcp-mux\nm=audio 9 x\na=setup:active\na=setup:actpass\nm=video 9 x\n");
+        let sdp =
+            Sdp::parse("v=0\na=setup:passive\na=rtcp-mux\nm=audio 9 x\na=setup:active\na=setup:actpass\nm=video 9 x\n");
         let sdp = sdp.expect("readable");
         let seen: Vec<_> = sdp.sections().map(|s| (s.value("setup"), s.has_own("rtcp-mux"))).collect();
         assert_eq!(seen, [(Some("active"), false), (Some("passive"), false)]);
@@ -284,7 +287,7 @@ mod tests {
         );
         let sdp = sdp.expect("readable");
         let section = sdp.sections().next().expect("one section");
-        assert_eq!(section.encodings().collect::<Vec<_>>(), ["OPUS", "pcmu", "G722", "opus"]);
+        assert_eq!(section.rtpmaps().collect::<Vec<_>>(), [("111", "OPUS"), ("0", "pcmu"), ("6", "G722"), ("7", "opus")]);
         assert_eq!(section.codecs(), [Codec::Opus, Codec::Pcmu, Codec::G722]);
     }
 }

@@ -4,16 +4,21 @@ use serde_json::{Value, json};
 
 use super::Vector;
 use crate::binding::webrtc::{
-    self, Applies, Change, Credentials, Data, Descriptors, Exchange, Ice, Input, Leg, Medium, OneAnswer, Output,
-    Refusal, Renegotiation, Side, Step, Transport,
+    self, Applies, Change, Credentials, Described, Exchange, Input, Leg, OneAnswer, Output, Refusal, Renegotiation,
+    Side, Step,
 };
-use crate::wire::Did;
+use crate::wire::media::{MediaDescriptor, Transport};
+use crate::wire::message::{IceCandidate, IceCandidates};
+use crate::wire::{Did, Field, json as strict};
 
 pub(super) fn run(vector: &Vector) -> Result<Value, String> {
     let input = &vector.input;
     match text(input, "check")? {
-        "offer" => Ok(verdict(webrtc::offer(&descriptors(&input["payload"])))),
-        "answer" => Ok(verdict(webrtc::answer(&descriptors(&input["offer"]), &descriptors(&input["payload"])))),
+        "offer" => Ok(verdict(webrtc::offer(Payload::read(&input["payload"])?.described()))),
+        "answer" => {
+            let (offer, answer) = (Payload::read(&input["offer"])?, Payload::read(&input["payload"])?);
+            Ok(verdict(webrtc::answer(offer.described(), answer.described())))
+        }
         "role" => role(input),
         "candidates" => candidates(vector),
         "renegotiation" => renegotiation(vector),
@@ -22,20 +27,21 @@ pub(super) fn run(vector: &Vector) -> Result<Value, String> {
     }
 }
 
-/// The decoded, partial payloads of these vectors, as the checks read them.
-fn descriptors(payload: &Value) -> Descriptors<'_> {
-    let elements = |name: &str| payload[name].as_array().map(Vec::as_slice).unwrap_or_default();
-    let media = elements("media").iter().map(|medium| Medium {
-        kind: medium["type"].as_str().unwrap_or_default(),
-        direction: medium["direction"].as_str().unwrap_or_default(),
-        codecs: medium["codecs"].as_array().into_iter().flatten().filter_map(|codec| codec["id"].as_str()).collect(),
-    });
-    let transport = elements("transports").first().map(|transport| Transport {
-        id: transport["id"].as_str().unwrap_or_default(),
-        ice: Ice::read(transport.get("ice").map(Value::as_str)),
-        sdp: transport["sdp"].as_str(),
-    });
-    Descriptors { media: media.collect(), transport }
+/// The decoded, partial payloads of these vectors: what is left out counts as empty.
+struct Payload {
+    media: Vec<MediaDescriptor>,
+    transports: Vec<Transport>,
+}
+
+impl Payload {
+    fn read(payload: &Value) -> Result<Self, String> {
+        let elements = |name: &str| payload.get(name).cloned().unwrap_or_else(|| json!([]));
+        Ok(Self { media: field(&elements("media"))?, transports: field(&elements("transports"))? })
+    }
+
+    fn described(&self) -> Described<'_> {
+        (&self.media, &self.transports)
+    }
 }
 
 fn verdict(outcome: Result<Applies, Refusal>) -> Value {
@@ -47,7 +53,7 @@ fn verdict(outcome: Result<Applies, Refusal>) -> Value {
 }
 
 fn rejection(refusal: Refusal) -> Value {
-    json!({"verdict": "reject", "code": refusal.code.as_str(), "reason": refusal.reason()})
+    json!({"verdict": "reject", "code": refusal.code.as_str(), "reason": refusal.reason().as_str()})
 }
 
 fn role(input: &Value) -> Result<Value, String> {
@@ -65,15 +71,15 @@ fn candidates(vector: &Vector) -> Result<Value, String> {
     steps(&vector.input, |event| {
         let (name, value) = only_member(event)?;
         let input = match name {
-            "local_candidate" => Input::LocalCandidate(decode(value)?),
+            "local_candidate" => Input::LocalCandidate(field::<IceCandidate>(value)?),
             "gathering_complete" => Input::GatheringComplete,
             "active" => Input::Active,
             "remote_description" => Input::RemoteDescription,
             "remote_info" => Input::Info {
                 from: did(&value["from"])?,
-                data: Data {
-                    candidates: decode(&value["candidates"])?,
-                    end_of_candidates: decode(&value["end_of_candidates"])?,
+                data: IceCandidates {
+                    candidates: field(&value["candidates"])?,
+                    end_of_candidates: field(&value["end_of_candidates"])?,
                 },
             },
             "session_end" => Input::SessionEnd,
@@ -129,26 +135,26 @@ fn renegotiation_emission(step: &Step) -> Value {
         Step::Rollback => json!({"rollback": true}),
         Step::UpdateOffered => json!({"ui": "update_offered"}),
         Step::ApplyOfferAndAnswer => json!({"apply": "remote-offer+answer"}),
-        Step::Reject { reason, detail } => json!({"reject": {"reason": reason, "detail": detail}}),
+        Step::Reject { reason, detail } => json!({"reject": {"reason": reason.as_str(), "detail": detail}}),
         Step::LocalBug { code, detail } => json!({"error": code, "detail": detail}),
         Step::NoPendingOffer => json!({"ignore": "no-pending-offer"}),
     }
 }
 
 fn one_answer(input: &Value) -> Result<Value, String> {
-    let mut walk = OneAnswer::new(&descriptors(&input["offer"]));
+    let mut walk = OneAnswer::new(Payload::read(&input["offer"])?.described());
     let mut applied = Value::Null;
     let mut legs = Vec::new();
     for answer in input["answers"].as_array().ok_or("no array `answers`")? {
         let from = &answer["from"];
-        let leg = walk.judge(&descriptors(answer));
-        legs.push(match leg {
+        let leg = walk.judge(Payload::read(answer)?.described());
+        legs.push(match &leg {
             Leg::Applied => {
                 applied = from.clone();
                 json!({"from": from, "applied": true})
             }
-            Leg::Failed(refusal) => json!({"from": from, "bye": leg.bye(), "code": refusal.code.as_str()}),
-            Leg::Released => json!({"from": from, "bye": leg.bye()}),
+            Leg::Failed(refusal) => json!({"from": from, "bye": bye(&leg), "code": refusal.code.as_str()}),
+            Leg::Released => json!({"from": from, "bye": bye(&leg)}),
         });
     }
     Ok(json!({"applied": applied, "legs": legs}))
@@ -173,10 +179,17 @@ fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
     value[name].as_str().ok_or_else(|| format!("no string `{name}`"))
 }
 
-fn did(value: &Value) -> Result<Did, String> {
-    decode(value)
+fn bye(leg: &Leg) -> Option<String> {
+    leg.bye().map(|reason| reason.to_string())
 }
 
-fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, String> {
-    T::deserialize(value).map_err(|error| format!("{value}: {error}"))
+fn did(value: &Value) -> Result<Did, String> {
+    field(value)
+}
+
+/// Reads a value of the vector as the shipping decoder reads it off the wire.
+fn field<T: Field>(value: &Value) -> Result<T, String> {
+    let text = value.to_string();
+    let parsed = strict::parse(&text).map_err(|_| format!("not strict JSON: {text}"))?;
+    T::read(parsed.root).map_err(|error| format!("{text}: {error}"))
 }

@@ -8,9 +8,8 @@
 //!
 //! It decides; it does not pace. What it sends goes through a [`Pacer`](super::Pacer) on the way to the wire.
 
-use serde::{Deserialize, Serialize};
-
 use crate::wire::Did;
+use crate::wire::message::{IceCandidate, IceCandidates};
 
 /// The most candidates one `info` carries (file 04, section 8.1).
 pub(super) const CANDIDATES_PER_INFO: usize = 64;
@@ -23,29 +22,6 @@ pub const INFOS_TOLERATED: usize = 64;
 
 /// The candidates taken from the peer for one description; WEB-97 asks for no fewer than 128.
 pub const CANDIDATES_TOLERATED: usize = 256;
-
-/// One ICE candidate as it rides in `info.data`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Candidate {
-    /// The attribute value, beginning with `candidate:`.
-    pub candidate: String,
-    /// Which section it belongs to. Media stacks may leave it out; the sender fills it in (WEB-53).
-    pub sdp_mid: String,
-    /// The section's place, if the sender says it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sdp_m_line_index: Option<u64>,
-}
-
-/// The `data` of an `info` about `transport:webrtc`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// The candidates, in the order they were found.
-    pub candidates: Vec<Candidate>,
-    /// Whether these were the last ones.
-    pub end_of_candidates: bool,
-}
 
 /// The exchange for one local description. An accepted update begins a new one (WEB-82).
 #[derive(Debug)]
@@ -62,7 +38,7 @@ enum State {
 
 #[derive(Debug)]
 enum Local {
-    Buffering { candidates: Vec<Candidate>, gathered: bool },
+    Buffering { candidates: Vec<IceCandidate>, gathered: bool },
     Trickling { sent: usize, end_sent: bool },
 }
 
@@ -74,7 +50,7 @@ struct Remote {
 
 #[derive(Debug)]
 enum Description {
-    Awaited { candidates: Vec<Candidate> },
+    Awaited { candidates: Vec<IceCandidate> },
     Applied,
 }
 
@@ -89,7 +65,7 @@ struct Taken {
 #[derive(Debug)]
 pub enum Input {
     /// The ICE agent found a candidate of ours.
-    LocalCandidate(Candidate),
+    LocalCandidate(IceCandidate),
     /// The ICE agent has found all it will find.
     GatheringComplete,
     /// The session became ACTIVE here: the answer was accepted, or our own answer has been sent (WEB-77).
@@ -101,7 +77,7 @@ pub enum Input {
         /// The device that signed it.
         from: Did,
         /// What it carries.
-        data: Data,
+        data: IceCandidates,
     },
     /// The session ended.
     SessionEnd,
@@ -118,9 +94,9 @@ pub enum Output {
         waiting: usize,
     },
     /// Send this in a signed `info`.
-    Send(Data),
+    Send(IceCandidates),
     /// Give these to the ICE agent, in this order (WEB-80).
-    Apply(Vec<Candidate>),
+    Apply(Vec<IceCandidate>),
     /// The peer has no more candidates.
     RemoteEnd,
     /// The input has no effect.
@@ -214,7 +190,7 @@ impl Exchange {
 }
 
 impl Local {
-    fn candidate(&mut self, candidate: Candidate, out: &mut Vec<Output>) {
+    fn candidate(&mut self, candidate: IceCandidate, out: &mut Vec<Output>) {
         match self {
             Self::Buffering { candidates, .. } if candidates.len() < LOCAL_CANDIDATES => {
                 // WEB-60
@@ -224,7 +200,7 @@ impl Local {
             Self::Trickling { sent, .. } if *sent < LOCAL_CANDIDATES => {
                 // WEB-61
                 *sent += 1;
-                out.push(Output::Send(Data { candidates: vec![candidate], end_of_candidates: false }));
+                out.push(Output::Send(IceCandidates { candidates: vec![candidate], end_of_candidates: false }));
             }
             Self::Buffering { .. } | Self::Trickling { .. } => out.push(Output::Ignored(Ignored::Surplus)),
         }
@@ -237,7 +213,7 @@ impl Local {
             // WEB-63, WEB-64, WEB-78
             Self::Trickling { end_sent, .. } => {
                 if !std::mem::replace(end_sent, true) {
-                    out.push(Output::Send(Data { candidates: Vec::new(), end_of_candidates: true }));
+                    out.push(Output::Send(IceCandidates { candidates: Vec::new(), end_of_candidates: true }));
                 }
             }
         }
@@ -250,7 +226,7 @@ impl Local {
         let (candidates, gathered) = (std::mem::take(candidates), *gathered);
         *self = Self::Trickling { sent: candidates.len(), end_sent: gathered };
         // WEB-65, WEB-66
-        out.extend(split(Data { candidates, end_of_candidates: gathered }).map(Output::Send));
+        out.extend(split(IceCandidates { candidates, end_of_candidates: gathered }).map(Output::Send));
     }
 
     fn waiting(&self) -> usize {
@@ -274,7 +250,7 @@ impl Remote {
         }
     }
 
-    fn receive(&mut self, data: Data, out: &mut Vec<Output>) {
+    fn receive(&mut self, data: IceCandidates, out: &mut Vec<Output>) {
         if !data.candidates.is_empty() {
             match &mut self.description {
                 // WEB-71
@@ -304,7 +280,7 @@ impl Remote {
 impl Taken {
     /// Counts `data`; says what to do instead of taking it once the peer is over its limit. One complaint, then silence,
     /// then one request to hang up: a flood must not be answered message by message.
-    fn take(&mut self, data: &Data) -> Option<Output> {
+    fn take(&mut self, data: &IceCandidates) -> Option<Output> {
         let excess = |count: usize, limit: usize| count.saturating_sub(limit);
         let over =
             |taken: &Self| excess(taken.infos, INFOS_TOLERATED).max(excess(taken.candidates, CANDIDATES_TOLERATED));
@@ -335,16 +311,24 @@ impl Ignored {
 }
 
 /// WEB-79: no more than 64 candidates each, and the end marker on the last alone. Nothing to say makes no message.
-pub(super) fn split(data: Data) -> impl Iterator<Item = Data> {
-    let Data { mut candidates, end_of_candidates: mut end } = data;
+pub(super) fn split(data: IceCandidates) -> impl Iterator<Item = IceCandidates> {
+    let IceCandidates { mut candidates, end_of_candidates: mut end } = data;
     std::iter::from_fn(move || {
         if candidates.len() > CANDIDATES_PER_INFO {
             let rest = candidates.split_off(CANDIDATES_PER_INFO);
-            return Some(Data { candidates: std::mem::replace(&mut candidates, rest), end_of_candidates: false });
+            return Some(IceCandidates {
+                candidates: std::mem::replace(&mut candidates, rest),
+                end_of_candidates: false,
+            });
         }
-        let last = Data { candidates: std::mem::take(&mut candidates), end_of_candidates: std::mem::take(&mut end) };
-        (last != Data::default()).then_some(last)
+        let last =
+            IceCandidates { candidates: std::mem::take(&mut candidates), end_of_candidates: std::mem::take(&mut end) };
+        (!says_nothing(&last)).then_some(last)
     })
+}
+
+pub(super) fn says_nothing(data: &IceCandidates) -> bool {
+    data.candidates.is_empty() && !data.end_of_candidates
 }
 
 #[cfg(test)]
@@ -355,20 +339,20 @@ mod tests {
         "did:key:z6MkPeer".parse().expect("a DID")
     }
 
-    fn candidate(port: usize) -> Candidate {
-        Candidate {
+    fn candidate(port: usize) -> IceCandidate {
+        IceCandidate {
             candidate: format!("candidate:1 1 udp 1 192.0.2.1 {port} typ host"),
             sdp_mid: "0".to_owned(),
             sdp_m_line_index: None,
         }
     }
 
-    fn candidates(count: usize) -> Vec<Candidate> {
+    fn candidates(count: usize) -> Vec<IceCandidate> {
         (0..count).map(candidate).collect()
     }
 
     fn info(count: usize, end_of_candidates: bool) -> Input {
-        Input::Info { from: peer(), data: Data { candidates: candidates(count), end_of_candidates } }
+        Input::Info { from: peer(), data: IceCandidates { candidates: candidates(count), end_of_candidates } }
     }
 
     fn feed(exchange: &mut Exchange, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {

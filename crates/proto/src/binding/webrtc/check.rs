@@ -2,55 +2,20 @@
 
 use std::fmt;
 
-use super::{Codec, ICE_MODE, ID, Sdp, Section};
+use serde_json::Value;
+
+use super::{Codec, ICE_MODE, Sdp, Section};
+use crate::wire::Reason;
+use crate::wire::media::{MediaDescriptor, Transport};
+use crate::wire::token::TransportId;
 
 /// The protocols whose media is encrypted (step 9). Steps 13 and 15 still force a fingerprint and a DTLS role on all.
 const SECURE_PROTOCOLS: [&str; 5] =
     ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/TLS/RTP/SAVPF", "RTP/SAVPF", "RTP/SAVP"];
 
-/// What the checks read of a message that describes media: its `media[]` and the first of its `transports[]` (WEB-6).
-///
-/// A host that wants another transport of an offer puts that one here (WEB-7).
-#[derive(Debug, Clone, Default)]
-pub struct Descriptors<'a> {
-    /// `media[]`, in order.
-    pub media: Vec<Medium<'a>>,
-    /// `transports[0]`.
-    pub transport: Option<Transport<'a>>,
-}
-
-/// What the checks read of one `media[]` element.
-#[derive(Debug, Clone)]
-pub struct Medium<'a> {
-    /// `type`.
-    pub kind: &'a str,
-    /// `direction`.
-    pub direction: &'a str,
-    /// The `id` of each of `codecs[]`.
-    pub codecs: Vec<&'a str>,
-}
-
-/// What the checks read of a transport descriptor.
-#[derive(Debug, Clone, Copy)]
-pub struct Transport<'a> {
-    /// `id`.
-    pub id: &'a str,
-    /// `ice`.
-    pub ice: Ice,
-    /// `sdp`, if it is a string.
-    pub sdp: Option<&'a str>,
-}
-
-/// The `ice` member of a transport descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ice {
-    /// Not there. Fine in an answer.
-    Absent,
-    /// `trickle`.
-    Trickle,
-    /// Anything else, of whatever type.
-    Other,
-}
+/// What a message describes: its `media[]` and its `transports[]`, of which only the first counts (WEB-6). A host that
+/// wants another transport of an offer passes that one alone (WEB-7).
+pub type Described<'a> = (&'a [MediaDescriptor], &'a [Transport]);
 
 /// Whether the binding had anything to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +78,13 @@ pub enum Code {
 }
 
 /// Checks the offer of an `invite`. A refusal is answered with `reject` (WEB-31).
-pub fn offer(offer: &Descriptors<'_>) -> Result<Applies, Refusal> {
+pub fn offer(offer: Described<'_>) -> Result<Applies, Refusal> {
     check(offer, Description::Offer, None)
 }
 
 /// Checks the offer of an `update` inside an established WebRTC session: here a missing transport, another one or a missing
 /// SDP is a missing offer (WEB-34). A refusal is answered with `reject` and never ends the session (WEB-31, WEB-95).
-pub fn update(offer: &Descriptors<'_>) -> Result<(), Refusal> {
+pub fn update(offer: Described<'_>) -> Result<(), Refusal> {
     match check(offer, Description::Offer, None)? {
         Applies::WebRtc => Ok(()),
         Applies::NotWebRtc => Err(Refusal { code: Code::SdpMissing, of: Description::Offer, section: None }),
@@ -127,33 +92,32 @@ pub fn update(offer: &Descriptors<'_>) -> Result<(), Refusal> {
 }
 
 /// Checks an answer against the offer it answers. A refusal ends that leg with `bye` (WEB-32).
-pub fn answer(offer: &Descriptors<'_>, answer: &Descriptors<'_>) -> Result<Applies, Refusal> {
+pub fn answer(offer: Described<'_>, answer: Described<'_>) -> Result<Applies, Refusal> {
     check(answer, Description::Answer, offered_sections(offer))
 }
 
 /// How many sections the offer's SDP has, for step 5; `None` if it has no readable SDP.
-pub(super) fn offered_sections(offer: &Descriptors<'_>) -> Option<usize> {
-    let sdp = offer.transport.as_ref()?.sdp?;
-    Sdp::parse(sdp).ok().map(|sdp| sdp.sections().len())
+pub(super) fn offered_sections(offer: Described<'_>) -> Option<usize> {
+    Sdp::parse(offer.1.first()?.sdp()?).ok().map(|sdp| sdp.sections().len())
 }
 
 pub(super) fn check(
-    described: &Descriptors<'_>,
+    (media, transports): Described<'_>,
     of: Description,
     offered_sections: Option<usize>,
 ) -> Result<Applies, Refusal> {
     let refuse = |code| Err(Refusal { code, of, section: None });
     // Step 1, WEB-6
-    let Some(transport) = described.transport.as_ref().filter(|transport| transport.id == ID) else {
+    let Some(transport) = transports.first().filter(|transport| transport.id == TransportId::WEBRTC) else {
         return Ok(Applies::NotWebRtc);
     };
     // Step 2
-    match (transport.ice, of) {
-        (Ice::Trickle, _) | (Ice::Absent, Description::Answer) => {}
-        (Ice::Absent, Description::Offer) | (Ice::Other, _) => return refuse(Code::IceMode),
+    match (transport.rest.get("ice").map(Value::as_str), of) {
+        (Some(Some(ICE_MODE)), _) | (None, Description::Answer) => {}
+        (Some(_), _) | (None, Description::Offer) => return refuse(Code::IceMode),
     }
     // Step 3
-    let Some(text) = transport.sdp.filter(|text| !text.is_empty()) else {
+    let Some(text) = transport.sdp().filter(|text| !text.is_empty()) else {
         return refuse(Code::SdpMissing);
     };
     // Step 4
@@ -169,29 +133,30 @@ pub(super) fn check(
         return refuse(Code::ExtraSection);
     }
     // Step 7
-    if sdp.live().count() != described.media.len() {
+    if sdp.live().count() != media.len() {
         return refuse(Code::SectionCount);
     }
-    for (index, (section, medium)) in sdp.live().zip(&described.media).enumerate() {
+    for (index, (section, medium)) in sdp.live().zip(media).enumerate() {
         section_matches(section, medium, of).map_err(|code| Refusal { code, of, section: Some(index) })?;
     }
     Ok(Applies::WebRtc)
 }
 
 /// Steps 8 to 15, applied in full to one section before the next one is looked at.
-fn section_matches(section: Section<'_, '_>, medium: &Medium<'_>, of: Description) -> Result<(), Code> {
-    if section.kind() != medium.kind {
+fn section_matches(section: Section<'_, '_>, medium: &MediaDescriptor, of: Description) -> Result<(), Code> {
+    if section.kind() != medium.kind.as_str() {
         return Err(Code::KindMismatch);
     }
     if !SECURE_PROTOCOLS.contains(&section.protocol()) {
         return Err(Code::Encryption);
     }
-    if section.direction().as_str() != medium.direction {
+    if section.direction() != medium.direction {
         return Err(Code::DirectionMismatch);
     }
     // WEB-13: ids without a mapping are not checked at all. WEB-12: encodings nobody described are fine.
     let encoded = section.codecs();
-    if medium.codecs.iter().copied().filter_map(Codec::from_id).any(|codec| !encoded.contains(&codec)) {
+    let mut described = medium.codecs.iter().filter_map(|codec| Codec::from_id(codec.id.as_str()));
+    if described.any(|codec| !encoded.contains(&codec)) {
         return Err(Code::CodecMissing);
     }
     if !section.has_own("rtcp-mux") {
@@ -213,25 +178,13 @@ fn is_sha256_fingerprint(value: &str) -> bool {
     value.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("sha-256 "))
 }
 
-impl Ice {
-    /// Reads the `ice` member of a descriptor: `None` if it is not there, `Some(None)` if it is not a string.
-    #[must_use]
-    pub fn read(member: Option<Option<&str>>) -> Self {
-        match member {
-            None => Self::Absent,
-            Some(Some(ICE_MODE)) => Self::Trickle,
-            Some(_) => Self::Other,
-        }
-    }
-}
-
 impl Refusal {
     /// The reason token that travels with the refusal.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self.of {
             Description::Offer => self.code.reason_for_offer(),
-            Description::Answer => "media.failed",
+            Description::Answer => Reason::MEDIA_FAILED,
         }
     }
 
@@ -272,10 +225,10 @@ impl Code {
         }
     }
 
-    fn reason_for_offer(self) -> &'static str {
+    fn reason_for_offer(self) -> Reason {
         match self {
-            Self::SdpMissing => "media.offer-required",
-            Self::Encryption => "media.encryption-required",
+            Self::SdpMissing => Reason::MEDIA_OFFER_REQUIRED,
+            Self::Encryption => Reason::MEDIA_ENCRYPTION_REQUIRED,
             Self::IceMode
             | Self::SdpInvalid
             | Self::SectionCount
@@ -286,40 +239,58 @@ impl Code {
             | Self::RtcpMuxMissing
             | Self::FingerprintMissing
             | Self::IceCredentialsMissing
-            | Self::SetupInvalid => "media.unsupported",
+            | Self::SetupInvalid => Reason::MEDIA_UNSUPPORTED,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::wire::media::Codec;
+    use crate::wire::token::{CodecId, Direction, MediaType};
 
     const SECTION: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\n\
         a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n";
 
-    fn audio() -> Medium<'static> {
-        Medium { kind: "audio", direction: "sendrecv", codecs: vec!["codec:audio/opus"] }
+    fn audio() -> MediaDescriptor {
+        MediaDescriptor::new(MediaType::Audio, Direction::SendRecv, &[CodecId::OPUS])
     }
 
-    fn described<'a>(sdp: &'a str, media: &[Medium<'a>]) -> Descriptors<'a> {
-        let transport = Transport { id: ID, ice: Ice::Trickle, sdp: Some(sdp) };
-        Descriptors { media: media.to_vec(), transport: Some(transport) }
+    fn transport(sdp: &str) -> [Transport; 1] {
+        [Transport::new(TransportId::WEBRTC).with_sdp(ICE_MODE, sdp)]
+    }
+
+    fn bare(members: &Value) -> [Transport; 1] {
+        let mut transport = Transport::new(TransportId::WEBRTC);
+        transport.rest.extend(members.as_object().cloned().unwrap_or_default());
+        [transport]
     }
 
     fn sdp(edit: impl Fn(&str) -> String) -> String {
         format!("v=0\r\ns=-\r\n{}", edit(SECTION))
     }
 
-    fn judge_offer(sdp: &str, media: &[Medium<'_>]) -> Result<Applies, (&'static str, &'static str)> {
-        offer(&described(sdp, media)).map_err(|refusal| (refusal.code.as_str(), refusal.reason()))
+    type Judged = Result<Applies, (&'static str, String)>;
+
+    fn judged(outcome: Result<Applies, Refusal>) -> Judged {
+        outcome.map_err(|refusal| (refusal.code.as_str(), refusal.reason().to_string()))
+    }
+
+    fn refused(code: &'static str, reason: &str) -> Judged {
+        Err((code, reason.to_owned()))
+    }
+
+    fn judge_offer(sdp: &str, media: &[MediaDescriptor]) -> Judged {
+        judged(offer((media, &transport(sdp))))
     }
 
     /// The answer of `sdp` to an offer of the plain audio section.
-    fn judge_answer(sdp_text: &str, media: &[Medium<'_>]) -> Result<Applies, (&'static str, &'static str)> {
-        let offered = sdp(str::to_owned);
-        let outcome = answer(&described(&offered, &[audio()]), &described(sdp_text, media));
-        outcome.map_err(|refusal| (refusal.code.as_str(), refusal.reason()))
+    fn judge_answer(sdp_text: &str, media: &[MediaDescriptor]) -> Judged {
+        let offered = transport(&sdp(str::to_owned));
+        judged(answer((&[audio()], &offered), (media, &transport(sdp_text))))
     }
 
     #[test]
@@ -329,65 +300,60 @@ mod tests {
 
     #[test]
     fn web_6_only_the_first_transport_counts_and_others_are_not_checked() {
-        let none = Descriptors { media: vec![audio()], transport: None };
-        assert_eq!(offer(&none), Ok(Applies::NotWebRtc));
-        let rtp = Transport { id: "transport:rtp", ice: Ice::Absent, sdp: None };
-        assert_eq!(offer(&Descriptors { media: vec![audio()], transport: Some(rtp) }), Ok(Applies::NotWebRtc));
+        assert_eq!(offer((&[audio()], &[])), Ok(Applies::NotWebRtc));
+        let [broken] = transport("broken");
+        let others = [Transport::new(TransportId::RTP), broken];
+        assert_eq!(offer((&[audio()], &others)), Ok(Applies::NotWebRtc));
     }
 
     #[test]
     fn step_2_ice_mode_is_judged_before_sdp_presence() {
-        let judged = |ice| {
-            let transport = Transport { id: ID, ice, sdp: None };
-            offer(&Descriptors { media: vec![audio()], transport: Some(transport) }).map_err(|refusal| refusal.code)
-        };
-        assert_eq!(judged(Ice::Absent), Err(Code::IceMode));
-        assert_eq!(judged(Ice::Other), Err(Code::IceMode));
-        assert_eq!(judged(Ice::Trickle), Err(Code::SdpMissing));
+        let code = |members: Value| offer((&[audio()], &bare(&members))).map_err(|refusal| refusal.code);
+        for members in [json!({}), json!({"ice": "full"}), json!({"ice": 5}), json!({"ice": null})] {
+            assert_eq!(code(members), Err(Code::IceMode));
+        }
+        assert_eq!(code(json!({"ice": "trickle"})), Err(Code::SdpMissing));
+        assert_eq!(code(json!({"ice": "trickle", "sdp": 5})), Err(Code::SdpMissing));
     }
 
     #[test]
     fn step_2_an_answer_may_leave_ice_out_but_not_name_another_mode() {
-        let offered = sdp(str::to_owned);
+        let offered = transport(&sdp(str::to_owned));
         let answered = sdp(|s| s.replace("actpass", "active"));
-        let judged = |ice| {
-            let transport = Transport { id: ID, ice, sdp: Some(&answered) };
-            let described_answer = Descriptors { media: vec![audio()], transport: Some(transport) };
-            answer(&described(&offered, &[audio()]), &described_answer).map_err(|refusal| refusal.reason())
-        };
-        assert_eq!(judged(Ice::Absent), Ok(Applies::WebRtc));
-        assert_eq!(judged(Ice::Other), Err("media.failed"));
-        assert_eq!(Ice::read(Some(None)), Ice::Other);
-        assert_eq!(Ice::read(Some(Some("full"))), Ice::Other);
+        let judge = |members: Value| judged(answer((&[audio()], &offered), (&[audio()], &bare(&members))));
+        assert_eq!(judge(json!({"sdp": answered})), Ok(Applies::WebRtc));
+        for ice in [json!("full"), json!(5)] {
+            assert_eq!(judge(json!({"sdp": answered, "ice": ice})), refused("binding-ice-mode", "media.failed"));
+        }
     }
 
     #[test]
     fn steps_3_and_4_missing_and_unreadable_sdp() {
-        assert_eq!(judge_offer("", &[audio()]), Err(("binding-sdp-missing", "media.offer-required")));
-        assert_eq!(judge_offer("hello", &[audio()]), Err(("binding-sdp-invalid", "media.unsupported")));
-        assert_eq!(judge_offer("v=0\nm=audio\n", &[audio()]), Err(("binding-sdp-invalid", "media.unsupported")));
-        assert_eq!(judge_answer("", &[audio()]), Err(("binding-sdp-missing", "media.failed")));
-        assert_eq!(judge_answer("hello", &[audio()]), Err(("binding-sdp-invalid", "media.failed")));
+        assert_eq!(judge_offer("", &[audio()]), refused("binding-sdp-missing", "media.offer-required"));
+        assert_eq!(judge_offer("hello", &[audio()]), refused("binding-sdp-invalid", "media.unsupported"));
+        assert_eq!(judge_offer("v=0\nm=audio\n", &[audio()]), refused("binding-sdp-invalid", "media.unsupported"));
+        assert_eq!(judge_answer("", &[audio()]), refused("binding-sdp-missing", "media.failed"));
+        assert_eq!(judge_answer("hello", &[audio()]), refused("binding-sdp-invalid", "media.failed"));
     }
 
     #[test]
     fn step_5_an_answer_keeps_every_section_of_the_offer() {
         let two = sdp(|s| format!("{}{}", s.replace("actpass", "active"), s.replace("m=audio 9", "m=audio 0")));
-        assert_eq!(judge_answer(&two, &[audio()]), Err(("binding-section-count", "media.failed")));
+        assert_eq!(judge_answer(&two, &[audio()]), refused("binding-section-count", "media.failed"));
     }
 
     #[test]
     fn web_14_a_section_turned_down_gets_no_descriptor_and_is_not_examined() {
         let offered = sdp(|s| format!("{s}{}", s.replace("audio", "video")));
         let answered = sdp(|s| format!("{}m=video 0 nonsense 9\r\n", s.replace("actpass", "active")));
-        let outcome = answer(&described(&offered, &[audio(), audio()]), &described(&answered, &[audio()]));
+        let outcome = answer((&[audio(), audio()], &transport(&offered)), (&[audio()], &transport(&answered)));
         assert_eq!(outcome, Ok(Applies::WebRtc));
     }
 
     #[test]
     fn step_6_a_data_channel_is_reported_before_the_count() {
         let text = sdp(|s| format!("{s}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
-        assert_eq!(judge_offer(&text, &[audio()]), Err(("binding-extra-section", "media.unsupported")));
+        assert_eq!(judge_offer(&text, &[audio()]), refused("binding-extra-section", "media.unsupported"));
         let refused = sdp(|s| format!("{s}m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
         assert_eq!(judge_offer(&refused, &[audio()]), Ok(Applies::WebRtc));
     }
@@ -395,10 +361,10 @@ mod tests {
     #[test]
     fn step_7_every_live_section_has_a_descriptor() {
         let text = sdp(str::to_owned);
-        let count = Err(("binding-section-count", "media.unsupported"));
-        assert_eq!(judge_offer(&text, &[audio(), audio()]), count);
-        assert_eq!(judge_offer(&text, &[]), count);
-        assert_eq!(judge_answer(&text, &[audio(), audio()]), Err(("binding-section-count", "media.failed")));
+        let count = || refused("binding-section-count", "media.unsupported");
+        assert_eq!(judge_offer(&text, &[audio(), audio()]), count());
+        assert_eq!(judge_offer(&text, &[]), count());
+        assert_eq!(judge_answer(&text, &[audio(), audio()]), refused("binding-section-count", "media.failed"));
     }
 
     #[test]
@@ -421,7 +387,7 @@ mod tests {
             ("a=setup:actpass\r\n", "", "binding-setup-invalid", unsupported),
         ] {
             let text = sdp(|s| s.replace(from, to));
-            assert_eq!(judge_offer(&text, &[audio()]), Err((code, reason)), "{from:?} -> {to:?}");
+            assert_eq!(judge_offer(&text, &[audio()]), refused(code, reason), "{from:?} -> {to:?}");
         }
         for protocol in SECURE_PROTOCOLS {
             let text = sdp(|s| s.replace("UDP/TLS/RTP/SAVPF", protocol).replace("sha-256", "SHA-256"));
@@ -432,10 +398,10 @@ mod tests {
     #[test]
     fn step_10_and_15_in_an_answer_are_media_failed() {
         let direction = sdp(|s| s.replace("actpass", "active").replace("sendrecv", "inactive"));
-        assert_eq!(judge_answer(&direction, &[audio()]), Err(("binding-direction-mismatch", "media.failed")));
-        let setup = Err(("binding-setup-invalid", "media.failed"));
-        assert_eq!(judge_answer(&sdp(str::to_owned), &[audio()]), setup);
-        assert_eq!(judge_answer(&sdp(|s| s.replace("actpass", "holdconn")), &[audio()]), setup);
+        assert_eq!(judge_answer(&direction, &[audio()]), refused("binding-direction-mismatch", "media.failed"));
+        let setup = || refused("binding-setup-invalid", "media.failed");
+        assert_eq!(judge_answer(&sdp(str::to_owned), &[audio()]), setup());
+        assert_eq!(judge_answer(&sdp(|s| s.replace("actpass", "holdconn")), &[audio()]), setup());
         assert_eq!(judge_answer(&sdp(|s| s.replace("actpass", "passive")), &[audio()]), Ok(Applies::WebRtc));
     }
 
@@ -443,7 +409,7 @@ mod tests {
     fn web_12_and_13_codecs_unknown_to_either_side_are_no_fault() {
         let more = sdp(|s| format!("{s}a=rtpmap:63 red/48000/2\r\na=rtpmap:126 telephone-event/8000\r\n"));
         let mut medium = audio();
-        medium.codecs.push("codec:audio/aac");
+        medium.codecs.push(Codec::new(CodecId::AAC));
         assert_eq!(judge_offer(&more, &[medium]), Ok(Applies::WebRtc));
     }
 
@@ -451,23 +417,20 @@ mod tests {
     fn web_30_one_section_is_judged_in_full_before_the_next() {
         // Section 0 lacks rtcp-mux (step 12), section 1 is of the wrong kind (step 8): section 0 decides.
         let text = sdp(|s| format!("{}{}", s.replace("a=rtcp-mux\r\n", ""), s.replace("m=audio", "m=text")));
-        let refusal = offer(&described(&text, &[audio(), audio()])).expect_err("refused");
+        let refusal = offer((&[audio(), audio()], &transport(&text))).expect_err("refused");
         assert_eq!((refusal.code, refusal.section), (Code::RtcpMuxMissing, Some(0)));
         assert_eq!(refusal.detail(), "binding-rtcp-mux-missing in section 0");
     }
 
     #[test]
     fn web_34_an_update_without_a_webrtc_offer_is_a_missing_offer() {
-        let judged = |transport| {
-            let outcome = update(&Descriptors { media: vec![audio()], transport });
-            outcome.map_err(|refusal| refusal.reason())
-        };
-        assert_eq!(judged(None), Err("media.offer-required"));
-        assert_eq!(judged(Some(Transport { id: ID, ice: Ice::Trickle, sdp: None })), Err("media.offer-required"));
-        let rtp = Transport { id: "transport:rtp", ice: Ice::Absent, sdp: Some("v=0") };
-        assert_eq!(judged(Some(rtp)), Err("media.offer-required"));
-        let text = sdp(str::to_owned);
-        assert_eq!(judged(Some(Transport { id: ID, ice: Ice::Trickle, sdp: Some(&text) })), Ok(()));
+        let judge =
+            |transports: &[Transport]| update((&[audio()], transports)).map_err(|refusal| refusal.reason().to_string());
+        let rtp = Transport::new(TransportId::RTP).with_sdp(ICE_MODE, "v=0");
+        for transports in [vec![], vec![rtp], bare(&json!({"ice": "trickle"})).to_vec()] {
+            assert_eq!(judge(&transports), Err("media.offer-required".to_owned()));
+        }
+        assert_eq!(judge(&transport(&sdp(str::to_owned))), Ok(()));
     }
 
     #[test]

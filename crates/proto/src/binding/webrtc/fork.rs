@@ -1,7 +1,8 @@
 //! One offer, several answers: exactly one is applied (WEB-100 to WEB-104).
 
 use super::check::{self, Description};
-use super::{Descriptors, Refusal};
+use super::{Described, Refusal};
+use crate::wire::Reason;
 
 /// The walk over the answers that one offer gets, in the order in which they arrive.
 #[derive(Debug, Clone)]
@@ -24,12 +25,12 @@ pub enum Leg {
 impl OneAnswer {
     /// The walk for the answers to `offer`.
     #[must_use]
-    pub fn new(offer: &Descriptors<'_>) -> Self {
+    pub fn new(offer: Described<'_>) -> Self {
         Self { offered_sections: check::offered_sections(offer), applied: false }
     }
 
     /// Judges the next answer. It runs before the session engine sees the answer (WEB-103).
-    pub fn judge(&mut self, answer: &Descriptors<'_>) -> Leg {
+    pub fn judge(&mut self, answer: Described<'_>) -> Leg {
         if self.applied {
             return Leg::Released;
         }
@@ -46,11 +47,11 @@ impl OneAnswer {
 impl Leg {
     /// The reason of the `bye` that ends this leg, if it ends.
     #[must_use]
-    pub fn bye(&self) -> Option<&'static str> {
+    pub fn bye(&self) -> Option<Reason> {
         match self {
             Self::Applied => None,
             Self::Failed(refusal) => Some(refusal.reason()),
-            Self::Released => Some("session.already-answered"),
+            Self::Released => Some(Reason::SESSION_ALREADY_ANSWERED),
         }
     }
 }

@@ -24,19 +24,14 @@ mod renegotiation;
 mod role;
 mod sdp;
 
-pub use candidates::{
-    CANDIDATES_TOLERATED, Candidate, Data, Exchange, INFOS_TOLERATED, Ignored, Input, LOCAL_CANDIDATES, Output, Side,
-};
-pub use check::{Applies, Code, Descriptors, Ice, Medium, Refusal, Transport, answer, offer, update};
+pub use candidates::{CANDIDATES_TOLERATED, Exchange, INFOS_TOLERATED, Ignored, Input, LOCAL_CANDIDATES, Output, Side};
+pub use check::{Applies, Code, Described, Description, Refusal, answer, offer, update};
 pub use codec::Codec;
 pub use fork::{Leg, OneAnswer};
 pub use pace::Pacer;
 pub use renegotiation::{Change, Credentials, Renegotiation, Step};
 pub use role::{DtlsRole, Roles, roles};
-pub use sdp::{Attribute, Direction, Sdp, Section, Unparseable};
-
-/// The transport id this binding answers to, and the `about` of the `info` that carries its candidates.
-pub const ID: &str = "transport:webrtc";
+pub use sdp::{Attribute, Sdp, Section, Unparseable};
 
 /// The only ICE mode of 1.0 (registry `dsip-ice-mode`).
 pub const ICE_MODE: &str = "trickle";

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::candidates::{self, Data};
+use super::candidates::{says_nothing, split};
 use crate::time::Tick;
+use crate::wire::message::IceCandidates;
 
 /// Candidates that appear within this time of each other share an `info`.
 const WINDOW: Duration = Duration::from_millis(50);
@@ -16,21 +17,21 @@ const PER_SECOND: usize = 10;
 
 /// Joins what an [`Exchange`](super::Exchange) sends into few messages, in order. The first one leaves at once: a window
 /// that delayed it would cost every call 50 ms for nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pacer {
-    waiting: Data,
+    waiting: IceCandidates,
     departures: VecDeque<Tick>,
 }
 
 impl Pacer {
     /// Takes what is to be sent.
-    pub fn push(&mut self, data: Data) {
+    pub fn push(&mut self, data: IceCandidates) {
         self.waiting.candidates.extend(data.candidates);
         self.waiting.end_of_candidates |= data.end_of_candidates;
     }
 
     /// The next `info` to send at `tick`, if its time has come. Call until `None`; nothing is ever lost by calling late.
-    pub fn poll(&mut self, tick: Tick) -> Option<Data> {
+    pub fn poll(&mut self, tick: Tick) -> Option<IceCandidates> {
         if self.wake()? > tick {
             return None;
         }
@@ -38,19 +39,16 @@ impl Pacer {
             self.departures.pop_front();
         }
         self.departures.push_back(tick);
-        let mut parts = candidates::split(std::mem::take(&mut self.waiting));
+        let mut parts = split(std::mem::replace(&mut self.waiting, nothing()));
         let first = parts.next();
-        for part in parts {
-            self.waiting.candidates.extend(part.candidates);
-            self.waiting.end_of_candidates |= part.end_of_candidates;
-        }
+        parts.for_each(|part| self.push(part));
         first
     }
 
     /// When [`Self::poll`] will have something; `None` if nothing waits.
     #[must_use]
     pub fn wake(&self) -> Option<Tick> {
-        if self.waiting == Data::default() {
+        if says_nothing(&self.waiting) {
             return None;
         }
         let after_last = self.departures.back().map_or(Tick::default(), |last| *last + WINDOW);
@@ -59,15 +57,25 @@ impl Pacer {
     }
 }
 
+impl Default for Pacer {
+    fn default() -> Self {
+        Self { waiting: nothing(), departures: VecDeque::new() }
+    }
+}
+
+fn nothing() -> IceCandidates {
+    IceCandidates { candidates: Vec::new(), end_of_candidates: false }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::candidates::Candidate;
     use super::*;
+    use crate::wire::message::IceCandidate;
 
-    fn one(name: usize) -> Data {
+    fn one(name: usize) -> IceCandidates {
         let candidate =
-            Candidate { candidate: format!("candidate:{name}"), sdp_mid: "0".into(), sdp_m_line_index: None };
-        Data { candidates: vec![candidate], end_of_candidates: false }
+            IceCandidate { candidate: format!("candidate:{name}"), sdp_mid: "0".into(), sdp_m_line_index: None };
+        IceCandidates { candidates: vec![candidate], end_of_candidates: false }
     }
 
     fn at(millis: u64) -> Tick {
@@ -81,7 +89,7 @@ mod tests {
         assert_eq!(pacer.poll(at(1000)).map(|data| data.candidates.len()), Some(1));
         pacer.push(one(2));
         pacer.push(one(3));
-        pacer.push(Data { candidates: Vec::new(), end_of_candidates: true });
+        pacer.push(IceCandidates { candidates: Vec::new(), end_of_candidates: true });
         assert_eq!(pacer.poll(at(1049)), None);
         assert_eq!(pacer.wake(), Some(at(1050)));
         let joined = pacer.poll(at(1050)).expect("due");
@@ -114,7 +122,7 @@ mod tests {
     fn web_79_a_long_wait_still_splits_at_sixty_four() {
         let mut pacer = Pacer::default();
         (0..100).for_each(|name| pacer.push(one(name)));
-        pacer.push(Data { candidates: Vec::new(), end_of_candidates: true });
+        pacer.push(IceCandidates { candidates: Vec::new(), end_of_candidates: true });
         let first = pacer.poll(at(0)).expect("due");
         let second = pacer.poll(at(50)).expect("due");
         assert_eq!((first.candidates.len(), first.end_of_candidates), (64, false));

@@ -1,6 +1,7 @@
 //! The media side of an `update`: which description is in force, and no ICE restart (file 04, section 9).
 
 use super::Sdp;
+use crate::wire::Reason;
 
 /// The detail of the local bug that WEB-88 names; pinned to the letter by the vectors.
 const LOCAL_RESTART: &str = "a re-offer MUST keep the ICE credentials";
@@ -39,7 +40,7 @@ pub enum Change<'a> {
 }
 
 /// What the media stack or the session does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The new offer is installed locally; only now may it be sent (WEB-85).
     LocalPending,
@@ -56,7 +57,7 @@ pub enum Step {
     /// The peer asked for an ICE restart: `reject` with this reason and detail, the session goes on (WEB-88).
     Reject {
         /// The reason token.
-        reason: &'static str,
+        reason: Reason,
         /// The `detail`.
         detail: &'static str,
     },
@@ -91,7 +92,7 @@ impl Renegotiation {
             Change::RemoteAnswer => self.settle(Step::ApplyAnswer, out),
             Change::RemoteReject => self.settle(Step::Rollback, out),
             Change::RemoteReoffer(offered) if restarts(&self.remote, offered) => {
-                out.push(Step::Reject { reason: "media.unsupported", detail: "ice-restart" });
+                out.push(Step::Reject { reason: Reason::MEDIA_UNSUPPORTED, detail: "ice-restart" });
             }
             Change::RemoteReoffer(_) => out.push(Step::UpdateOffered),
             Change::AnswerUpdate => out.push(Step::ApplyOfferAndAnswer),
@@ -172,7 +173,7 @@ mod tests {
         let mut machine = established();
         let kept = credentials("theirs", "b");
         for offered in [credentials("other", "b"), credentials("theirs", "other")] {
-            let refused = [Step::Reject { reason: "media.unsupported", detail: "ice-restart" }];
+            let refused = [Step::Reject { reason: Reason::MEDIA_UNSUPPORTED, detail: "ice-restart" }];
             assert_eq!(steps(&mut machine, Change::RemoteReoffer(&[kept.clone(), offered])), refused);
         }
         assert_eq!(steps(&mut machine, Change::RemoteReoffer(&[kept.clone(), kept])), [Step::UpdateOffered]);

@@ -67,7 +67,7 @@ mod tests {
         ] {
             let refusal = roles(offer, answer).expect_err("refused");
             assert_eq!(
-                (refusal.code.as_str(), refusal.reason()),
+                (refusal.code.as_str(), refusal.reason().as_str()),
                 ("binding-setup-invalid", reason),
                 "{offer} {answer}"
             );

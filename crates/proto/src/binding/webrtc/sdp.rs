@@ -3,6 +3,7 @@
 //! It is not a grammar. Being stricter than this makes valid peers fail, and what it does not read no check depends on.
 
 use super::Codec;
+use crate::wire::token::Direction;
 
 /// An SDP text, split into sections. Holding one means the text starts like SDP and every `m=` line in it made sense.
 #[derive(Debug, Clone)]
@@ -30,19 +31,6 @@ pub struct Attribute<'a> {
 pub struct Section<'a, 'sdp> {
     media: &'sdp Media<'a>,
     session: &'sdp [Attribute<'a>],
-}
-
-/// Which way media flows, from the point of view of whoever wrote the SDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Both ways.
-    SendRecv,
-    /// The writer only sends.
-    SendOnly,
-    /// The writer only receives.
-    RecvOnly,
-    /// Neither way.
-    Inactive,
 }
 
 #[derive(Debug, Clone)]
@@ -118,7 +106,7 @@ impl<'a> Section<'a, '_> {
     #[must_use]
     pub fn direction(&self) -> Direction {
         let first = |attributes: &[Attribute<'a>]| {
-            attributes.iter().filter(|a| a.value.is_none()).find_map(|a| Direction::parse(a.name))
+            attributes.iter().filter(|a| a.value.is_none()).find_map(|a| a.name.parse().ok())
         };
         first(&self.media.attributes).or_else(|| first(self.session)).unwrap_or(Direction::SendRecv)
     }
@@ -183,31 +171,6 @@ impl<'a> Attribute<'a> {
         match line.split_once(':') {
             Some((name, value)) => Self { name, value: Some(value) },
             None => Self { name: line, value: None },
-        }
-    }
-}
-
-impl Direction {
-    /// The direction an SDP attribute or a descriptor names.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "sendrecv" => Some(Self::SendRecv),
-            "sendonly" => Some(Self::SendOnly),
-            "recvonly" => Some(Self::RecvOnly),
-            "inactive" => Some(Self::Inactive),
-            _ => None,
-        }
-    }
-
-    /// The name in SDP and in descriptors.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SendRecv => "sendrecv",
-            Self::SendOnly => "sendonly",
-            Self::RecvOnly => "recvonly",
-            Self::Inactive => "inactive",
         }
     }
 }
@@ -287,7 +250,10 @@ mod tests {
         );
         let sdp = sdp.expect("readable");
         let section = sdp.sections().next().expect("one section");
-        assert_eq!(section.rtpmaps().collect::<Vec<_>>(), [("111", "OPUS"), ("0", "pcmu"), ("6", "G722"), ("7", "opus")]);
+        assert_eq!(
+            section.rtpmaps().collect::<Vec<_>>(),
+            [("111", "OPUS"), ("0", "pcmu"), ("6", "G722"), ("7", "opus")]
+        );
         assert_eq!(section.codecs(), [Codec::Opus, Codec::Pcmu, Codec::G722]);
     }
 }

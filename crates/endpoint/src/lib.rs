@@ -1,2 +1,4 @@
 //! The embeddable native endpoint: drives the rules of dsip-proto and the media of dsip-media over real sockets, DHT, files and devices.
 pub mod home;
+pub mod link;
+pub mod tls;

@@ -17,7 +17,6 @@
 //! conformance  runs the language-neutral vectors against all of it
 //! ```
 
-pub mod binding;
 pub mod conformance;
 pub mod identity;
 pub mod link;

@@ -26,6 +26,18 @@ impl Ulid {
         Self(u128::from(wall.millis() & 0xffff_ffff_ffff) << 80 | random)
     }
 
+    /// The id that stands for these 128 bits.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The 128 bits the text stands for.
+    #[must_use]
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
     /// The Unix milliseconds in the first ten characters (ULID-2).
     #[must_use]
     pub fn millis(self) -> u64 {

@@ -1,0 +1,616 @@
+//! `quic/1.0`: envelopes over QUIC, one stream for each session. The rules (QB-n) are in `docs/spec/quic.md`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dsip_proto::wire::Ulid;
+use futures_util::Stream as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use quinn::{
+    Connection, ConnectionError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt, WriteError,
+    ZeroRttAccepted,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Stream};
+
+/// Session streams that one side may have open at a time (QB-22).
+const MAX_STREAMS: u32 = 64;
+
+/// Own streams kept open; below the other side's limit, so that finished ones have time to be given back (QB-23).
+const OWN_STREAMS: usize = 48;
+
+/// A session stream that carried nothing for so long is finished by the side that opened it (QB-23).
+const STREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// The connection is lost when nothing was heard for so long (QB-41).
+const IDLE: Duration = Duration::from_secs(45);
+
+/// The dialling side sends a QUIC PING when it was idle for so long (QB-41).
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a node may take to answer a first flight sent as 0-RTT before its links try something else (QB-33).
+const EARLY_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// How long a closing side waits for its last frames to be acknowledged (QB-51).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What every stream begins with: the session's id, or zero on the control stream (QB-10).
+const PREAMBLE: usize = 16;
+
+/// QUIC's own settings, for either end.
+#[must_use]
+pub fn transport(side: Side) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS + 1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(2 * MAX_FRAME as u32))
+        .receive_window(VarInt::from_u32(4 * MAX_FRAME as u32))
+        .send_window(4 * MAX_FRAME as u64)
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0)
+        // Signalling is a few packets at a time: larger ones would gain nothing and probing for them costs each device.
+        .mtu_discovery_config(None)
+        .max_idle_timeout(Some(VarInt::from_u32(IDLE.as_millis() as u32).into()));
+    if side == Side::Client {
+        config.keep_alive_interval(Some(KEEP_ALIVE));
+    }
+    Arc::new(config)
+}
+
+/// Which end of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The side that dialled; it opens the control stream.
+    Client,
+    /// The side that listens.
+    Server,
+}
+
+/// Moves frames both ways until either side closes or the connection breaks.
+///
+/// `early` is given by a client whose frames travel as 0-RTT until the node decides: should it refuse, they are sent
+/// again on the connection it made instead (QB-32).
+pub async fn drive<T, F>(
+    connection: Connection,
+    side: Side,
+    early: Option<ZeroRttAccepted>,
+    mut outgoing: Outgoing,
+    mut deliver: Deliver<T, F>,
+) -> Closed
+where
+    T: Send,
+    F: FnMut(String) -> T + Send,
+{
+    let first_alarm = if early.is_some() { EARLY_DEADLINE } else { STREAM_IDLE / 2 };
+    let mut streams = Streams::new(connection.clone(), side, early);
+    let mut accept = pin!(connection.accept_bi());
+    let mut lost = pin!(connection.closed());
+    let mut alarm = pin!(sleep_until(Instant::now() + first_alarm));
+    loop {
+        let event = poll_fn(|cx| {
+            if outgoing.poll_cut(cx).is_ready() {
+                return Poll::Ready(Event::Close(Close::TooSlow));
+            }
+            while let Poll::Ready(command) = outgoing.poll(cx) {
+                match command {
+                    Command::Send(stream, text) => streams.send(stream, text),
+                    Command::Close(close) => return Poll::Ready(Event::Close(close)),
+                }
+            }
+            if let Poll::Ready(event) = streams.poll(cx, &outgoing) {
+                return Poll::Ready(event);
+            }
+            if let Poll::Ready(accepted) = accept.as_mut().poll(cx) {
+                accept.set(connection.accept_bi());
+                if let Ok((send, recv)) = accepted {
+                    return Poll::Ready(Event::Accepted(send, recv));
+                }
+            }
+            if let Poll::Ready(error) = lost.as_mut().poll(cx) {
+                return Poll::Ready(Event::Lost(error));
+            }
+            alarm.as_mut().poll(cx).map(|()| Event::Alarm)
+        })
+        .await;
+        let close = match event {
+            Event::Frame(frame) => match deliver.frame(&outgoing, frame).await {
+                Ok(()) => continue,
+                Err(close) => close,
+            },
+            Event::Accepted(send, recv) => {
+                streams.accept(send, recv);
+                continue;
+            }
+            Event::Alarm if streams.early.is_some() => {
+                connection.close(VarInt::from_u32(Close::Silent.quic_code()), b"");
+                return Closed::Unanswered;
+            }
+            Event::Alarm => {
+                alarm.as_mut().reset(Instant::now() + STREAM_IDLE / 2);
+                streams.finish_idle(Instant::now());
+                continue;
+            }
+            Event::Close(close) => {
+                if close != Close::TooSlow {
+                    streams.drain(&outgoing).await;
+                }
+                close
+            }
+            Event::Lost(error) => return closed(error),
+        };
+        connection.close(VarInt::from_u32(close.quic_code()), close.text().as_bytes());
+        return Closed::Here(close);
+    }
+}
+
+/// What the end of a QUIC connection means to a link.
+#[must_use]
+pub fn closed(error: ConnectionError) -> Closed {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            Closed::There(Close::from_quic_code(close.error_code.into_inner()))
+        }
+        ConnectionError::LocallyClosed => Closed::Here(Close::Done),
+        ConnectionError::TimedOut => Closed::Lost("nothing heard for too long".into()),
+        other => Closed::Lost(other.to_string()),
+    }
+}
+
+enum Event {
+    Frame(String),
+    Accepted(SendStream, RecvStream),
+    Close(Close),
+    Alarm,
+    Lost(ConnectionError),
+}
+
+/// The streams of one connection.
+struct Streams {
+    connection: Connection,
+    side: Side,
+    writers: BTreeMap<Stream, Writer>,
+    writing: FuturesUnordered<BoxFuture<'static, (Stream, Wrote)>>,
+    readers: Vec<Reader>,
+    reading: FuturesUnordered<BoxFuture<'static, Read>>,
+    /// Session streams that have to wait for another one (QB-21, QB-24).
+    parked: VecDeque<(Stream, RecvStream)>,
+    /// Whether a frame has arrived on the control stream (QB-21).
+    greeted: bool,
+    early: Option<Early>,
+    readers_made: u64,
+}
+
+/// What is known while the node has not yet answered a first flight sent as 0-RTT.
+struct Early {
+    accepted: ZeroRttAccepted,
+    frames: Vec<(Stream, Arc<str>)>,
+    written: usize,
+}
+
+/// One direction of one session, or of the control stream.
+struct Writer {
+    sending: Sending,
+    queue: VecDeque<Arc<str>>,
+    /// Whether this side opened the stream, and so is the one to finish it first.
+    ours: bool,
+    /// The other side has finished it, so we do as soon as nothing is queued.
+    ending: bool,
+    used: Instant,
+}
+
+enum Sending {
+    /// There is no stream; the next frame opens one.
+    Absent,
+    /// A future in `writing` has it.
+    Busy,
+    Idle(SendStream),
+}
+
+enum Wrote {
+    Opened(SendStream, RecvStream, usize),
+    Frame(SendStream, usize),
+    /// Finished, and all of it acknowledged.
+    Retired,
+    Failed(Fault),
+}
+
+struct Reader {
+    id: u64,
+    stream: Stream,
+    /// No more will be sent on it once its end is reached, so a successor has to wait for that (QB-24).
+    succeeded: bool,
+    ours: bool,
+}
+
+enum Read {
+    Begun(Result<Stream, Fault>, SendStream, RecvStream),
+    Frame(u64, Result<Option<String>, Fault>, RecvStream),
+}
+
+/// Why a stream is of no more use.
+enum Fault {
+    /// The peer broke a rule.
+    Close(Close),
+    /// The connection is going, or 0-RTT was refused: whoever knows more will say so.
+    Gone,
+}
+
+impl Streams {
+    fn new(connection: Connection, side: Side, early: Option<ZeroRttAccepted>) -> Self {
+        Self {
+            connection,
+            side,
+            writers: BTreeMap::new(),
+            writing: FuturesUnordered::new(),
+            readers: Vec::new(),
+            reading: FuturesUnordered::new(),
+            parked: VecDeque::new(),
+            greeted: false,
+            early: early.map(|accepted| Early { accepted, frames: Vec::new(), written: 0 }),
+            readers_made: 0,
+        }
+    }
+
+    fn send(&mut self, stream: Stream, text: Arc<str>) {
+        if let Some(early) = &mut self.early {
+            early.frames.push((stream, text.clone()));
+        }
+        let writer = self.writers.entry(stream).or_insert_with(|| Writer {
+            sending: Sending::Absent,
+            queue: VecDeque::new(),
+            ours: true,
+            ending: false,
+            used: Instant::now(),
+        });
+        writer.queue.push_back(text);
+        self.pump(stream);
+    }
+
+    /// Starts whatever the writer of `stream` can do next.
+    fn pump(&mut self, stream: Stream) {
+        let Some(writer) = self.writers.get_mut(&stream) else { return };
+        match std::mem::replace(&mut writer.sending, Sending::Busy) {
+            Sending::Busy => {}
+            Sending::Absent => {
+                // QB-20: only the dialling side opens the control stream; the other one waits for it.
+                if stream == Stream::Control && self.side == Side::Server {
+                    writer.sending = Sending::Absent;
+                } else if let Some(text) = writer.queue.pop_front() {
+                    writer.ours = true;
+                    writer.ending = false;
+                    self.writing.push(Box::pin(open(self.connection.clone(), stream, text)));
+                } else {
+                    self.writers.remove(&stream);
+                }
+            }
+            Sending::Idle(send) => match writer.queue.pop_front() {
+                Some(text) => {
+                    writer.used = Instant::now();
+                    self.writing.push(Box::pin(write(send, stream, text)));
+                }
+                None if writer.ending => self.retire(stream, send),
+                None => writer.sending = Sending::Idle(send),
+            },
+        }
+    }
+
+    /// Finishes our direction. A successor is opened only when all of it was acknowledged (QB-24).
+    fn retire(&mut self, stream: Stream, mut send: SendStream) {
+        for reader in self.readers.iter_mut().filter(|reader| reader.stream == stream && reader.ours) {
+            reader.succeeded = true;
+        }
+        self.writing.push(Box::pin(async move {
+            drop(send.finish());
+            drop(send.stopped().await);
+            (stream, Wrote::Retired)
+        }));
+    }
+
+    /// QB-23: with many sessions open, the stream that was quiet for longest makes room.
+    fn make_room(&mut self) {
+        let own = |(stream, writer): &(&Stream, &Writer)| **stream != Stream::Control && writer.ours;
+        if self.writers.len() <= OWN_STREAMS || self.writers.iter().filter(own).count() <= OWN_STREAMS {
+            return;
+        }
+        let quietest = self
+            .writers
+            .iter()
+            .filter(own)
+            .filter(|(_, writer)| matches!(writer.sending, Sending::Idle(_)))
+            .min_by_key(|(_, writer)| writer.used)
+            .map(|(stream, _)| *stream);
+        if let Some(stream) = quietest {
+            self.finish(stream);
+        }
+    }
+
+    /// QB-23: the side that opened a stream finishes it when it has been idle.
+    fn finish_idle(&mut self, now: Instant) {
+        let idle: Vec<Stream> = self
+            .writers
+            .iter()
+            .filter(|(stream, writer)| **stream != Stream::Control && writer.ours && now >= writer.used + STREAM_IDLE)
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in idle {
+            self.finish(stream);
+        }
+    }
+
+    fn finish(&mut self, stream: Stream) {
+        if let Some(writer) = self.writers.get_mut(&stream) {
+            writer.ending = true;
+            self.pump(stream);
+        }
+    }
+
+    /// The peer opened a stream; its first octets say which.
+    fn accept(&mut self, send: SendStream, recv: RecvStream) {
+        self.reading.push(Box::pin(preamble(send, recv)));
+    }
+
+    fn begun(&mut self, stream: Stream, mut send: SendStream, recv: RecvStream) -> Result<(), Close> {
+        let control = stream == Stream::Control;
+        // QB-20: there is one control stream, and the dialling side opens it.
+        if control && (self.side == Side::Client || self.greeted || self.readers.iter().any(|r| r.stream == stream)) {
+            return Err(Close::Protocol);
+        }
+        let writer = self.writers.entry(stream).or_insert_with(|| Writer {
+            sending: Sending::Absent,
+            queue: VecDeque::new(),
+            ours: false,
+            ending: false,
+            used: Instant::now(),
+        });
+        if matches!(writer.sending, Sending::Absent) {
+            writer.sending = Sending::Idle(send);
+            writer.ours = false;
+            self.pump(stream);
+        } else {
+            // Both sides opened one for this session; each keeps writing on its own (QB-25).
+            drop(send.finish());
+        }
+        let waits = !control && (!self.greeted || self.readers.iter().any(|r| r.stream == stream && r.succeeded));
+        if waits {
+            self.parked.push_back((stream, recv));
+        } else {
+            self.read(stream, recv, false);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, stream: Stream, recv: RecvStream, ours: bool) {
+        self.readers_made += 1;
+        let id = self.readers_made;
+        // A stream of the peer's is only ever succeeded after it finished it.
+        self.readers.push(Reader { id, stream, succeeded: !ours, ours });
+        self.reading.push(Box::pin(frame(id, recv)));
+    }
+
+    /// A reader has reached its end: whoever waited for it goes on.
+    fn ended(&mut self, id: u64) {
+        let Some(at) = self.readers.iter().position(|reader| reader.id == id) else { return };
+        let reader = self.readers.swap_remove(at);
+        if let Some(writer) = self.writers.get_mut(&reader.stream)
+            && !reader.ours
+            && !writer.ours
+        {
+            writer.ending = true;
+            self.pump(reader.stream);
+        }
+        self.unpark();
+    }
+
+    fn unpark(&mut self) {
+        if !self.greeted {
+            return;
+        }
+        for _ in 0..self.parked.len() {
+            let Some((stream, recv)) = self.parked.pop_front() else { return };
+            if self.readers.iter().any(|reader| reader.stream == stream && reader.succeeded) {
+                self.parked.push_back((stream, recv));
+            } else {
+                self.read(stream, recv, false);
+            }
+        }
+    }
+
+    /// Moves every stream on; ready with the next frame that arrived, or with a reason to close.
+    fn poll(&mut self, cx: &mut Context<'_>, outgoing: &Outgoing) -> Poll<Event> {
+        self.poll_early(cx, outgoing);
+        loop {
+            // Whatever completes may start something new in either set, so both are polled until neither moves.
+            let wrote = match Pin::new(&mut self.writing).poll_next(cx) {
+                Poll::Ready(Some((stream, wrote))) => {
+                    if let Err(close) = self.wrote(stream, wrote, outgoing) {
+                        return Poll::Ready(Event::Close(close));
+                    }
+                    true
+                }
+                Poll::Ready(None) | Poll::Pending => false,
+            };
+            match Pin::new(&mut self.reading).poll_next(cx) {
+                Poll::Ready(Some(read)) => match self.has_read(read) {
+                    Ok(Some(frame)) => return Poll::Ready(Event::Frame(frame)),
+                    Ok(None) => {}
+                    Err(close) => return Poll::Ready(Event::Close(close)),
+                },
+                Poll::Ready(None) | Poll::Pending if !wrote => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+    }
+
+    fn wrote(&mut self, stream: Stream, wrote: Wrote, outgoing: &Outgoing) -> Result<(), Close> {
+        let (sending, size) = match wrote {
+            Wrote::Opened(send, recv, size) => {
+                self.read(stream, recv, true);
+                (Sending::Idle(send), size)
+            }
+            Wrote::Frame(send, size) => (Sending::Idle(send), size),
+            Wrote::Retired => (Sending::Absent, 0),
+            Wrote::Failed(Fault::Close(close)) => return Err(close),
+            Wrote::Failed(Fault::Gone) => return Ok(()),
+        };
+        match &mut self.early {
+            Some(early) => early.written += size,
+            None => outgoing.taken(size),
+        }
+        if let Some(writer) = self.writers.get_mut(&stream) {
+            writer.sending = sending;
+            self.pump(stream);
+        }
+        self.make_room();
+        Ok(())
+    }
+
+    fn has_read(&mut self, read: Read) -> Result<Option<String>, Close> {
+        match read {
+            Read::Begun(Ok(stream), send, recv) => self.begun(stream, send, recv).map(|()| None),
+            Read::Frame(id, Ok(Some(text)), recv) => {
+                self.reading.push(Box::pin(frame(id, recv)));
+                let stream = self.readers.iter().find(|reader| reader.id == id).map(|reader| reader.stream);
+                if let Some(writer) = stream.and_then(|stream| self.writers.get_mut(&stream)) {
+                    writer.used = Instant::now();
+                }
+                if stream == Some(Stream::Control) && !self.greeted {
+                    self.greeted = true;
+                    self.unpark();
+                }
+                Ok(Some(text))
+            }
+            Read::Frame(id, Ok(None), _) => {
+                self.ended(id);
+                Ok(None)
+            }
+            Read::Begun(Err(Fault::Close(close)), ..) | Read::Frame(_, Err(Fault::Close(close)), _) => Err(close),
+            Read::Begun(Err(Fault::Gone), ..) | Read::Frame(_, Err(Fault::Gone), _) => Ok(None),
+        }
+    }
+
+    /// Once the node has decided about 0-RTT: forget what was kept, or send it again (QB-32).
+    fn poll_early(&mut self, cx: &mut Context<'_>, outgoing: &Outgoing) {
+        let Some(early) = &mut self.early else { return };
+        let Poll::Ready(accepted) = Pin::new(&mut early.accepted).poll(cx) else { return };
+        let Some(early) = self.early.take() else { return };
+        if accepted {
+            outgoing.taken(early.written);
+            return;
+        }
+        *self = Self::new(self.connection.clone(), self.side, None);
+        for (stream, text) in early.frames {
+            self.send(stream, text);
+        }
+    }
+
+    /// Waits until everything queued is acknowledged: closing a QUIC connection discards what is not (QB-51).
+    async fn drain(&mut self, outgoing: &Outgoing) {
+        let flushed = async {
+            poll_fn(|cx| {
+                // What arrives now has no reader any more.
+                while self.poll(cx, outgoing).is_ready() {}
+                let busy = |writer: &Writer| matches!(writer.sending, Sending::Busy) || !writer.queue.is_empty();
+                if self.writers.values().any(busy) { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            for writer in std::mem::take(&mut self.writers).into_values() {
+                if let Sending::Idle(mut send) = writer.sending {
+                    drop(send.finish());
+                    drop(send.stopped().await);
+                }
+            }
+        };
+        drop(timeout(LINGER, flushed).await);
+    }
+}
+
+async fn open(connection: Connection, stream: Stream, text: Arc<str>) -> (Stream, Wrote) {
+    let Ok((mut send, recv)) = connection.open_bi().await else { return (stream, Wrote::Failed(Fault::Gone)) };
+    let session = match stream {
+        Stream::Control => 0,
+        Stream::Session(id) => id.to_bits(),
+    };
+    let first = [&session.to_be_bytes()[..], &length(&text), text.as_bytes()].concat();
+    match send.write_all(&first).await {
+        Ok(()) => (stream, Wrote::Opened(send, recv, text.len())),
+        Err(error) => (stream, Wrote::Failed(error.into())),
+    }
+}
+
+async fn write(mut send: SendStream, stream: Stream, text: Arc<str>) -> (Stream, Wrote) {
+    match send.write_all(&[&length(&text)[..], text.as_bytes()].concat()).await {
+        Ok(()) => (stream, Wrote::Frame(send, text.len())),
+        Err(error) => (stream, Wrote::Failed(error.into())),
+    }
+}
+
+fn length(text: &str) -> [u8; 4] {
+    u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+async fn preamble(send: SendStream, mut recv: RecvStream) -> Read {
+    let mut octets = [0; PREAMBLE];
+    let stream = match recv.read_exact(&mut octets).await {
+        Ok(()) => match u128::from_be_bytes(octets) {
+            0 => Ok(Stream::Control),
+            // QB-10: 128 bits, so every value is the id of some session.
+            id => Ok(Stream::Session(Ulid::from_bits(id))),
+        },
+        Err(error) => Err(error.into()),
+    };
+    Read::Begun(stream, send, recv)
+}
+
+/// The next frame of a stream, none at its end (QB-11, QB-12).
+async fn frame(reader: u64, mut recv: RecvStream) -> Read {
+    let read = async {
+        let mut prefix = [0; 4];
+        match recv.read_exact(&mut prefix).await {
+            Ok(()) => {}
+            Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let length = usize::try_from(u32::from_be_bytes(prefix)).unwrap_or(usize::MAX);
+        if length > MAX_FRAME {
+            return Err(Fault::Close(Close::TooLarge));
+        }
+        // A promised length costs nothing until its octets are here.
+        let mut text = Vec::with_capacity(length.min(4096));
+        while text.len() < length {
+            match recv.read_chunk(length - text.len(), true).await {
+                Ok(Some(chunk)) => text.extend_from_slice(&chunk.bytes),
+                Ok(None) => return Err(Fault::Close(Close::Protocol)),
+                Err(_) => return Err(Fault::Gone),
+            }
+        }
+        String::from_utf8(text).map(Some).map_err(|_| Fault::Close(Close::NotText))
+    }
+    .await;
+    Read::Frame(reader, read, recv)
+}
+
+impl From<ReadExactError> for Fault {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::FinishedEarly(_) => Self::Close(Close::Protocol),
+            ReadExactError::ReadError(_) => Self::Gone,
+        }
+    }
+}
+
+impl From<WriteError> for Fault {
+    fn from(error: WriteError) -> Self {
+        match error {
+            // QB-26: nobody asks to stop a stream; to be rid of one, a side closes the connection.
+            WriteError::Stopped(_) => Self::Close(Close::Protocol),
+            _ => Self::Gone,
+        }
+    }
+}

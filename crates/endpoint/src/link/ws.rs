@@ -1,0 +1,233 @@
+//! `ws/1.0`: one envelope per text frame over WebSocket over TLS (03 §2).
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink as _, Stream as _};
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Bytes, Message, Utf8Bytes};
+
+use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Target};
+use crate::tls::server_name;
+
+/// An idle client pings this often (WS-20).
+const PING_AFTER: Duration = Duration::from_secs(30);
+
+/// A side that heard nothing for so long closes (WS-20).
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// How long a closing side waits for the other to read the close frame.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How much a closing side reads and throws away meanwhile.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// The library's limits: it may buffer one frame of the cap and no more (WS-12), and an idle device costs little.
+#[must_use]
+pub fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(2048)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * MAX_FRAME)
+        .max_frame_size(Some(MAX_FRAME))
+        .max_message_size(Some(MAX_FRAME))
+}
+
+/// Which end of the connection this is: only a client pings (WS-20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The side that dialled.
+    Client,
+    /// The side that listens.
+    Server,
+}
+
+/// TLS and the WebSocket handshake over a fresh TCP connection. The caller sets the deadline.
+pub(super) async fn connect(
+    target: &Target,
+    tcp: TcpStream,
+    tls: Arc<ClientConfig>,
+) -> io::Result<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>> {
+    tcp.set_nodelay(true)?; // WS-9
+    let name = server_name(target.host()).ok_or_else(|| io::Error::other("the host is no name TLS could check"))?;
+    let secured = TlsConnector::from(tls).connect(name, tcp).await?;
+    let request = target.url().into_client_request().map_err(io::Error::other)?;
+    let (socket, _) = tokio_tungstenite::client_async_with_config(request, secured, Some(config()))
+        .await
+        .map_err(io::Error::other)?;
+    Ok(socket)
+}
+
+/// Moves frames both ways until either side closes or the connection breaks.
+pub async fn drive<S, T, F>(
+    socket: WebSocketStream<S>,
+    side: Side,
+    mut outgoing: Outgoing,
+    mut deliver: Deliver<T, F>,
+) -> Closed
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: Send,
+    F: FnMut(String) -> T + Send,
+{
+    let now = Instant::now();
+    let mut wire = Wire { socket, unflushed: false, heard: now, active: now };
+    let mut alarm = pin!(sleep_until(wire.deadline(side)));
+    loop {
+        let event = poll_fn(|cx| wire.poll(cx, &mut outgoing, alarm.as_mut())).await;
+        let close = match event {
+            Event::Received(Message::Text(text)) => match deliver.frame(&outgoing, text.as_str().to_owned()).await {
+                Ok(()) => continue,
+                Err(close) => close,
+            },
+            // WS-14
+            Event::Received(Message::Binary(_)) => Close::NotText,
+            Event::Received(Message::Close(frame)) => {
+                let status = frame.map_or(1000, |frame| u16::from(frame.code));
+                // The library has queued the answering close frame; let it out.
+                drop(timeout(LINGER, wire.flush()).await);
+                return Closed::There(Close::from_ws_status(status));
+            }
+            Event::Received(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+            Event::Cut => return Closed::Here(Close::TooSlow),
+            Event::Close(close) => close,
+            Event::Alarm => {
+                let now = Instant::now();
+                if now >= wire.heard + SILENCE {
+                    Close::Silent
+                } else {
+                    if side == Side::Client && now >= wire.active + PING_AFTER {
+                        wire.ping(now);
+                    }
+                    alarm.as_mut().reset(wire.deadline(side));
+                    continue;
+                }
+            }
+            Event::Failed(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. })) => Close::TooLarge,
+            Event::Failed(tungstenite::Error::Utf8(_)) => Close::NotText,
+            Event::Failed(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                return Closed::Lost("the other side vanished".into());
+            }
+            Event::Failed(tungstenite::Error::Protocol(_) | tungstenite::Error::Capacity(_)) => Close::Protocol,
+            Event::Failed(error) => return Closed::Lost(error.to_string()),
+            Event::Ended => return Closed::Lost("the other side vanished".into()),
+        };
+        drop(timeout(LINGER, wire.close(close)).await);
+        return Closed::Here(close);
+    }
+}
+
+enum Event {
+    Received(Message),
+    Close(Close),
+    Cut,
+    Alarm,
+    Failed(tungstenite::Error),
+    Ended,
+}
+
+struct Wire<S> {
+    socket: WebSocketStream<S>,
+    unflushed: bool,
+    /// When something was last heard.
+    heard: Instant,
+    /// When something last went either way.
+    active: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Writes and reads at the same time: two sides that both only write would wait for each other for ever.
+    fn poll(&mut self, cx: &mut Context<'_>, outgoing: &mut Outgoing, alarm: Pin<&mut Sleep>) -> Poll<Event> {
+        if outgoing.poll_cut(cx).is_ready() {
+            return Poll::Ready(Event::Cut);
+        }
+        loop {
+            match Pin::new(&mut self.socket).poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
+                Poll::Pending => break,
+            }
+            match outgoing.poll(cx) {
+                Poll::Ready(Command::Send(_, text)) => {
+                    outgoing.taken(text.len());
+                    self.active = Instant::now();
+                    self.unflushed = true;
+                    if let Err(error) = Pin::new(&mut self.socket).start_send(Message::Text(Utf8Bytes::from(&*text))) {
+                        return Poll::Ready(Event::Failed(error));
+                    }
+                }
+                Poll::Ready(Command::Close(close)) => return Poll::Ready(Event::Close(close)),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
+                Poll::Pending => {}
+            }
+        }
+        match Pin::new(&mut self.socket).poll_next(cx) {
+            Poll::Ready(Some(Ok(message))) => {
+                self.heard = Instant::now();
+                self.active = self.heard;
+                return Poll::Ready(Event::Received(message));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Failed(error)),
+            Poll::Ready(None) => return Poll::Ready(Event::Ended),
+            Poll::Pending => {}
+        }
+        alarm.poll(cx).map(|()| Event::Alarm)
+    }
+
+    /// When the side has to look at the clock again.
+    fn deadline(&self, side: Side) -> Instant {
+        let silent = self.heard + SILENCE;
+        match side {
+            Side::Client => silent.min(self.active + PING_AFTER),
+            Side::Server => silent,
+        }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        self.active = now;
+        self.unflushed = true;
+        // A socket that cannot take a ping now is blocked, and then it is not idle.
+        drop(Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new())));
+    }
+
+    async fn flush(&mut self) {
+        drop(poll_fn(|cx| Pin::new(&mut self.socket).poll_flush(cx)).await);
+    }
+
+    /// Says why, then reads for a while: a socket closed over unread bytes is reset, and the close frame with it.
+    async fn close(&mut self, why: Close) {
+        let frame = CloseFrame { code: CloseCode::from(why.ws_status()), reason: Utf8Bytes::from_static(why.text()) };
+        if Pin::new(&mut self.socket).start_send(Message::Close(Some(frame))).is_err() {
+            return;
+        }
+        self.flush().await;
+        let raw = self.socket.get_mut();
+        drop(tokio::io::AsyncWriteExt::shutdown(raw).await);
+        let (mut sink, mut discarded) = ([0; 2048], 0);
+        while discarded < LINGER_BYTES {
+            match raw.read(&mut sink).await {
+                Ok(read) if read > 0 => discarded += read,
+                _ => return,
+            }
+        }
+    }
+}

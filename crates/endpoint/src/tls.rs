@@ -1,0 +1,404 @@
+//! TLS as values: TLS 1.3 only, ring passed explicitly, nothing read from or left in process-wide state.
+//!
+//! A node proves itself in one of two ways. A `did:key` node presents a self-signed certificate for the very Ed25519 key
+//! its DID names, and whoever knows the DID compares the keys: TLS 1.3's CertificateVerify shows possession, and no
+//! authority, host name or date has a say. Every other node is validated by Web PKI against the host dialled (WS-2), with
+//! the system's roots and any given by hand. The relay's signed `hello` then proves the relay identity (HEL-6).
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, version,
+};
+use sha2::{Digest as _, Sha256};
+
+/// The application protocol of `quic/1.0` (QB-1).
+pub const QUIC_ALPN: &[u8] = b"dsip/1";
+
+/// The application protocol under `ws/1.0`: a WebSocket begins as HTTP/1.1.
+const HTTP_ALPN: &[u8] = b"http/1.1";
+
+/// An Ed25519 SubjectPublicKeyInfo up to its 32 key octets. RFC 8410, 4: no parameters, so there is only one encoding.
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// A PKCS#8 version 1 private key up to its 32 seed octets. RFC 8410, 7.
+const ED25519_PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// How many QUIC sessions a node remembers for 0-RTT, some 300 bytes each. A ticket is good for one use.
+const QUIC_SESSIONS: usize = 16_384;
+
+/// Why a certificate, a key or a root is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// As given.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file holds no PEM certificate.
+    #[error("{0} holds no certificate in PEM form")]
+    NoCertificate(String),
+    /// The certificate cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// The TLS library refuses the material.
+    #[error("TLS refuses this key or certificate: {0}")]
+    Refused(#[from] rustls::Error),
+}
+
+/// A node's proof towards those who dial it: its certificate chain and the key of the first certificate.
+#[derive(Debug)]
+pub struct Certificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Certificate {
+    /// The certificate of a `did:key` node, self-signed by the key whose Ed25519 seed is given.
+    ///
+    /// It also works as its own root (`--ca`), in rustls and in OpenSSL: it names `hosts` besides localhost and the
+    /// loopback addresses, and it claims to be no authority. `name`, the node's DID, is its subject. The same seed and hosts give the same bytes again.
+    pub fn self_signed(seed: &[u8; 32], name: &str, hosts: &[String]) -> Result<Self, TlsError> {
+        let pkcs8 = PrivatePkcs8KeyDer::from([&ED25519_PKCS8[..], seed].concat());
+        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ED25519)?;
+        let mut names: Vec<String> = hosts.to_vec();
+        for name in ["localhost", "127.0.0.1", "::1"] {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        let mut params = rcgen::CertificateParams::new(names.clone())?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        // RFC 5280, A.1: ub-common-name. The name is for people; a long one is cut.
+        params.distinguished_name.push(rcgen::DnType::CommonName, name.chars().take(64).collect::<String>());
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        // The key is the identity and lasts as long as it does. RFC 5280, 4.1.2.5: this date says "no expiration".
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+        let serial = names.iter().fold(Sha256::new().chain_update(key.public_key_raw()), |hash, name| {
+            hash.chain_update([0]).chain_update(name)
+        });
+        params.serial_number = serial.finalize().get(..16).map(rcgen::SerialNumber::from_slice);
+        let certificate = params.self_signed(&key)?;
+        Ok(Self { chain: vec![certificate.der().clone()], key: PrivateKeyDer::Pkcs8(pkcs8) })
+    }
+
+    /// A certificate chain and its key from PEM files, as an operator with a domain has them.
+    pub fn from_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+        let pem = read(key)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|_| rustls::Error::General(format!("{} holds no private key in PEM form", key.display())))?;
+        Ok(Self { chain: certificates(chain)?, key })
+    }
+
+    /// The first certificate in PEM form, to be handed out as a root.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        use base64ct::{Base64, Encoding as _};
+        let text = Base64::encode_string(self.chain.first().map_or(&[][..], |first| first.as_ref()));
+        let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (line, tail) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = tail;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+        pem
+    }
+
+    /// TLS for the listener of `ws/1.0`.
+    pub fn ws_server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = self.server()?;
+        config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
+        // A resumed handshake saves a phone one certificate; the tickets would cost the node memory for each one.
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    /// TLS for the listener of `quic/1.0`, with 0-RTT.
+    pub fn quic_server(&self) -> Result<quinn::crypto::rustls::QuicServerConfig, TlsError> {
+        let mut config = self.server()?;
+        config.alpn_protocols = vec![QUIC_ALPN.to_vec()];
+        // QB-31: sessions are kept here, not in the ticket, and each is taken out when used. A captured first flight is
+        // thus refused as 0-RTT even before the seen ids are asked, and no flight survives a restart.
+        config.session_storage = rustls::server::ServerSessionMemoryCache::new(QUIC_SESSIONS);
+        config.send_tls13_tickets = 1;
+        // RFC 9001, 4.6.1: the only value QUIC allows besides none.
+        config.max_early_data_size = u32::MAX;
+        quinn::crypto::rustls::QuicServerConfig::try_from(config)
+            .map_err(|_| TlsError::Refused(rustls::Error::General("ring lost the initial cipher suite".into())))
+    }
+
+    fn server(&self) -> Result<ServerConfig, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13])? // WS-9: TLS 1.2 is refused
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        config.cert_compressors = Vec::new();
+        Ok(config)
+    }
+}
+
+/// What the certificate of a dialled node has to show.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Expect {
+    /// This Ed25519 key, the one a `did:key` node's DID names.
+    Key([u8; 32]),
+    /// A chain to a trusted root, and the host dialled.
+    WebPki,
+}
+
+/// The roots that Web PKI validation may end in.
+#[derive(Debug, Clone)]
+pub struct Roots(Arc<RootCertStore>);
+
+impl Roots {
+    /// The system's roots and those in the PEM files `extra`.
+    ///
+    /// A file that is missing or holds no certificate is an error: its owner meant it to count. A system without roots
+    /// is not; there, only nodes known by key or by file can be authenticated.
+    pub fn load<P: AsRef<Path>>(extra: &[P]) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for path in extra {
+            for certificate in certificates(path.as_ref())? {
+                roots.add(certificate)?;
+            }
+        }
+        Ok(Self(Arc::new(roots)))
+    }
+
+    /// TLS for dialling `ws/1.0`.
+    pub fn ws_client(&self, expect: &Expect) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut config = self.client(expect)?;
+        config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
+    /// TLS for dialling `quic/1.0`, with sessions kept for 0-RTT.
+    ///
+    /// A resumed session is not authenticated again, so the value must serve one node only: whoever shared it between
+    /// two expectations would let one vouch for the other.
+    pub fn quic_client(&self, expect: &Expect) -> Result<quinn::crypto::rustls::QuicClientConfig, TlsError> {
+        let mut config = self.client(expect)?;
+        config.alpn_protocols = vec![QUIC_ALPN.to_vec()];
+        config.resumption = Resumption::in_memory_sessions(4);
+        config.enable_early_data = true;
+        quinn::crypto::rustls::QuicClientConfig::try_from(config)
+            .map_err(|_| TlsError::Refused(rustls::Error::General("ring lost the initial cipher suite".into())))
+    }
+
+    fn client(&self, expect: &Expect) -> Result<ClientConfig, TlsError> {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let builder =
+            ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&version::TLS13])?;
+        let verifier: Arc<dyn ServerCertVerifier> = match expect {
+            Expect::Key(key) => Arc::new(KeyVerifier { key: *key, algorithms }),
+            // Without any root every certificate is of an unknown issuer; the library would call that a bad set-up.
+            Expect::WebPki if self.0.is_empty() => Arc::new(NobodyVerifier { algorithms }),
+            Expect::WebPki => WebPkiServerVerifier::builder_with_provider(self.0.clone(), provider)
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?,
+        };
+        Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+}
+
+/// The name a certificate is checked against, from a URL's host.
+pub fn server_name(host: &str) -> Option<ServerName<'static>> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(address) => Some(ServerName::IpAddress(address.into())),
+        Err(_) => ServerName::try_from(bare.to_owned()).ok(),
+    }
+}
+
+/// The one provider of this program, always passed as a value.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Accepts the holder of one Ed25519 key, whatever else its certificate says.
+#[derive(Debug)]
+struct KeyVerifier {
+    key: [u8; 32],
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for KeyVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let spki = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
+        if spki.as_ref().strip_prefix(&ED25519_SPKI[..]) == Some(&self.key[..]) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// Accepts nobody: what Web PKI amounts to where there is not a single root.
+#[derive(Debug)]
+struct NobodyVerifier {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for NobodyVerifier {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(TlsError::NoCertificate(path.display().to_string())),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::File { path: path.display().to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verify(roots: &Roots, expect: &Expect, certificate: &Certificate, host: &str) -> Result<(), rustls::Error> {
+        let verifier: Arc<dyn ServerCertVerifier> = match expect {
+            Expect::Key(key) => {
+                Arc::new(KeyVerifier { key: *key, algorithms: provider().signature_verification_algorithms })
+            }
+            Expect::WebPki => WebPkiServerVerifier::builder_with_provider(roots.0.clone(), provider())
+                .build()
+                .expect("there is a root"),
+        };
+        let name = server_name(host).expect("a valid name");
+        verifier.verify_server_cert(&certificate.chain[0], &[], &name, &[], UnixTime::now()).map(|_| ())
+    }
+
+    fn key_of(certificate: &Certificate) -> [u8; 32] {
+        let parsed = ParsedCertificate::try_from(&certificate.chain[0]).expect("we made it");
+        let spki = parsed.subject_public_key_info();
+        spki.as_ref().strip_prefix(&ED25519_SPKI[..]).and_then(|key| key.try_into().ok()).expect("an Ed25519 key")
+    }
+
+    #[test]
+    fn self_signed_certificate_is_its_own_root() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("node.pem");
+        let mine = Certificate::self_signed(&[7; 32], "did:key:mine", &["node.example".to_owned()]).expect("made");
+        let other = Certificate::self_signed(&[8; 32], "did:key:other", &[]).expect("made");
+        fs::write(&path, mine.pem()).expect("written");
+        let roots = Roots::load(&[&path]).expect("loaded");
+        for host in ["node.example", "localhost", "127.0.0.1", "[::1]"] {
+            assert_eq!(verify(&roots, &Expect::WebPki, &mine, host), Ok(()), "{host}");
+        }
+        assert!(verify(&roots, &Expect::WebPki, &mine, "elsewhere.example").is_err());
+        assert!(verify(&roots, &Expect::WebPki, &other, "localhost").is_err());
+    }
+
+    #[test]
+    fn a_key_is_the_whole_proof() {
+        let mine = Certificate::self_signed(&[7; 32], "did:key:mine", &[]).expect("made");
+        let other = Certificate::self_signed(&[8; 32], "did:key:other", &[]).expect("made");
+        let roots = Roots(Arc::new(RootCertStore::empty()));
+        let expect = Expect::Key(key_of(&mine));
+        assert_eq!(verify(&roots, &expect, &mine, "whatever.example"), Ok(()));
+        assert!(verify(&roots, &expect, &other, "whatever.example").is_err());
+    }
+
+    #[test]
+    fn the_same_seed_and_hosts_give_the_same_certificate() {
+        let made = || Certificate::self_signed(&[7; 32], "did:key:mine", &["h".to_owned()]).expect("made").pem();
+        assert_eq!(made(), made());
+    }
+
+    #[test]
+    fn a_missing_or_empty_ca_file_is_named() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("empty.pem");
+        fs::write(&path, "nothing here").expect("written");
+        let said = Roots::load(&[&path]).expect_err("no certificate").to_string();
+        assert!(said.contains("empty.pem"), "{said}");
+        assert!(Roots::load(&[home.path().join("missing.pem")]).is_err());
+    }
+}

@@ -17,6 +17,7 @@
 //! conformance  runs the language-neutral vectors against all of it
 //! ```
 
+pub mod binding;
 pub mod conformance;
 pub mod identity;
 pub mod link;

@@ -4,6 +4,7 @@
 //! Each kind has a module here that feeds the vector's input to the code under test and returns what that code produced;
 //! this module compares it with `expect` (VEC-3, VF-2). The runner opens no file: a caller hands in names and texts.
 
+mod media_binding;
 mod payload;
 
 use std::fmt;
@@ -145,6 +146,7 @@ impl Vector {
     fn produce(&self) -> Result<Value, String> {
         match self.kind.as_str() {
             "payload" => payload::run(self),
+            "media-binding" => media_binding::run(self),
             unknown => Err(format!("unknown kind {unknown:?}")),
         }
     }

@@ -12,14 +12,17 @@
 //! link         `dsip:` links, what a QR code holds
 //! identity     DIDs and documents, keys, delegation
 //! envelope     sign; verify: the only maker of Verified<T>
-//! endpoint   relay   subscribe   broadcast   hints   binding   gateway   trust
+//! endpoint   relay   subscribe   broadcast   hints   binding   trust
+//! gateway      carries a call across to SIP, on top of binding and trust
 //! agent        composes the above into one phone
 //! conformance  runs the language-neutral vectors against all of it
 //! ```
 
 pub mod binding;
 pub mod conformance;
+pub mod gateway;
 pub mod identity;
 pub mod link;
 pub mod time;
+pub mod trust;
 pub mod wire;

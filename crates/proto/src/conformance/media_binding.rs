@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::Vector;
+use super::{Vector, field};
 use crate::binding::webrtc::{
     self, Applies, Change, Credentials, Described, Exchange, Input, Leg, OneAnswer, Output, Refusal, Renegotiation,
     Side, Step,
 };
+use crate::wire::Did;
 use crate::wire::media::{MediaDescriptor, Transport};
 use crate::wire::message::{IceCandidate, IceCandidates};
-use crate::wire::{Did, Field, json as strict};
 
 pub(super) fn run(vector: &Vector) -> Result<Value, String> {
     let input = &vector.input;
@@ -185,11 +185,4 @@ fn bye(leg: &Leg) -> Option<String> {
 
 fn did(value: &Value) -> Result<Did, String> {
     field(value)
-}
-
-/// Reads a value of the vector as the shipping decoder reads it off the wire.
-fn field<T: Field>(value: &Value) -> Result<T, String> {
-    let text = value.to_string();
-    let parsed = strict::parse(&text).map_err(|_| format!("not strict JSON: {text}"))?;
-    T::read(parsed.root).map_err(|error| format!("{text}: {error}"))
 }

@@ -4,13 +4,17 @@
 //! Each kind has a module here that feeds the vector's input to the code under test and returns what that code produced;
 //! this module compares it with `expect` (VEC-3, VF-2). The runner opens no file: a caller hands in names and texts.
 
+mod gateway;
 mod media_binding;
 mod payload;
+mod trust;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::{Map, Value};
+
+use crate::wire::{Field, json};
 
 /// One conformance vector, parsed by an ordinary JSON parser (VEC-5).
 #[derive(Debug, Clone)]
@@ -146,10 +150,19 @@ impl Vector {
     fn produce(&self) -> Result<Value, String> {
         match self.kind.as_str() {
             "payload" => payload::run(self),
+            "gateway" => gateway::run(self),
             "media-binding" => media_binding::run(self),
+            "trust" => trust::run(self),
             unknown => Err(format!("unknown kind {unknown:?}")),
         }
     }
+}
+
+/// Reads a value of a vector as the shipping decoder reads it off the wire.
+pub(crate) fn field<T: Field>(value: &Value) -> Result<T, String> {
+    let text = value.to_string();
+    let parsed = json::parse(&text).map_err(|_| format!("not strict JSON: {text}"))?;
+    T::read(parsed.root).map_err(|error| format!("{text}: {error}"))
 }
 
 /// Where two JSON values differ, one line per place; `None` if they are equal (VEC-3, VF-2: absent is not null).

@@ -1,0 +1,182 @@
+//! The few things we read in SDP or change in it, as text. The engine parses it in full; the protocol judged it before.
+//!
+//! The reading rules are those of 04 §4: lines end at LF, surrounding white space is dropped, a section's attribute
+//! falls back to the session's.
+
+use super::Direction;
+
+/// ICE user fragment and password.
+pub(super) type Credentials = (String, String);
+
+fn lines(sdp: &str) -> impl Iterator<Item = &str> {
+    sdp.split('\n').map(str::trim).filter(|line| line.as_bytes().get(1) == Some(&b'='))
+}
+
+/// The session part, then each section, each as its lines.
+fn sections(sdp: &str) -> Vec<Vec<&str>> {
+    let mut sections = vec![Vec::new()];
+    for line in lines(sdp) {
+        if line.starts_with("m=") {
+            sections.push(Vec::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push(line);
+        }
+    }
+    sections
+}
+
+fn attribute<'a>(section: &[&'a str], name: &str) -> Option<&'a str> {
+    section.iter().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+}
+
+/// Kind and liveness of a section.
+fn heading<'a>(section: &[&'a str]) -> Option<(&'a str, bool)> {
+    let mut words = section.first()?.strip_prefix("m=")?.split_whitespace();
+    let (kind, port) = (words.next()?, words.next()?);
+    Some((kind, port.split('/').next() != Some("0")))
+}
+
+fn live_audio<'s, 'a>(sections: &'s [Vec<&'a str>]) -> Option<&'s [&'a str]> {
+    sections.iter().find(|section| heading(section) == Some(("audio", true))).map(Vec::as_slice)
+}
+
+fn direction(line: &str) -> Option<Direction> {
+    match line.strip_prefix("a=")? {
+        "sendrecv" => Some(Direction::SendRecv),
+        "sendonly" => Some(Direction::SendOnly),
+        "recvonly" => Some(Direction::RecvOnly),
+        "inactive" => Some(Direction::Inactive),
+        _ => None,
+    }
+}
+
+/// The direction of the first live audio section (WEB-24).
+pub(super) fn direction_of_audio(sdp: &str) -> Option<Direction> {
+    let sections = sections(sdp);
+    let audio = live_audio(&sections)?;
+    let of = |section: &[&str]| section.iter().find_map(|line| direction(line));
+    of(audio).or_else(|| of(sections.first()?)).or(Some(Direction::SendRecv))
+}
+
+/// The id of the first live audio section.
+pub(super) fn mid_of_audio(sdp: &str) -> Option<&str> {
+    let sections = sections(sdp);
+    attribute(live_audio(&sections)?, "mid")
+}
+
+/// The id of the first live section: the one whose transport all share.
+pub(super) fn mid_of_bundle(sdp: &str) -> Option<&str> {
+    let sections = sections(sdp);
+    let live = sections.iter().find(|section| heading(section).is_some_and(|(_, live)| live))?;
+    attribute(live, "mid")
+}
+
+/// The DTLS role offered (WEB-25).
+pub(super) fn setup(sdp: &str) -> Option<&str> {
+    let sections = sections(sdp);
+    let live = sections.iter().find(|section| heading(section).is_some_and(|(_, live)| live))?;
+    attribute(live, "setup").or_else(|| attribute(sections.first()?, "setup"))
+}
+
+/// The ICE credentials of every live section (WEB-25, WEB-88).
+pub(super) fn credentials(sdp: &str) -> Vec<Credentials> {
+    let sections = sections(sdp);
+    let Some((session, media)) = sections.split_first() else { return Vec::new() };
+    let live = media.iter().filter(|section| heading(section).is_some_and(|(_, live)| live));
+    live.filter_map(|section| {
+        let of = |name| attribute(section, name).or_else(|| attribute(session, name)).map(str::to_owned);
+        Some((of("ice-ufrag")?, of("ice-pwd")?))
+    })
+    .collect()
+}
+
+/// The candidates inlined in a description.
+pub(super) fn candidates(sdp: &str) -> impl Iterator<Item = &str> {
+    lines(sdp).filter_map(|line| line.strip_prefix("a=")).filter(|attribute| attribute.starts_with("candidate:"))
+}
+
+/// An offer reduced to what we want to answer: the `keep`-th live section with `direction` (as its author would say it),
+/// every other one turned down.
+pub(super) fn narrow(offer: &str, keep: usize, direction: Direction) -> String {
+    let sections = sections(offer);
+    let mut kept_mid = None;
+    let mut media = String::new();
+    let mut live_index = 0;
+    for section in sections.iter().skip(1) {
+        let live = heading(section).is_some_and(|(_, live)| live);
+        let keep_this = live && live_index == keep;
+        live_index += usize::from(live);
+        if keep_this {
+            kept_mid = attribute(section, "mid");
+        }
+        for (index, line) in section.iter().enumerate() {
+            if self::direction(line).is_some() {
+                continue;
+            }
+            if index == 0 && !keep_this {
+                media.push_str(&with_port_zero(line));
+            } else {
+                media.push_str(line);
+            }
+            media.push_str("\r\n");
+        }
+        media.push_str("a=");
+        media.push_str(if keep_this { direction.token() } else { Direction::Inactive.token() });
+        media.push_str("\r\n");
+    }
+    let mut narrowed = String::with_capacity(offer.len());
+    for line in sections.first().into_iter().flatten() {
+        match (line.strip_prefix("a=group:BUNDLE"), kept_mid) {
+            (Some(_), Some(mid)) => narrowed.push_str(&format!("a=group:BUNDLE {mid}")),
+            _ => narrowed.push_str(line),
+        }
+        narrowed.push_str("\r\n");
+    }
+    narrowed + &media
+}
+
+fn with_port_zero(heading: &str) -> String {
+    let mut words: Vec<&str> = heading.split_whitespace().collect();
+    if let Some(port) = words.get_mut(1) {
+        *port = "0";
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=setup:actpass\r\n\
+        a=ice-ufrag:session\r\na=ice-pwd:secret\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na=sendonly\r\na=ice-ufrag:own\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:1\r\na=candidate:1 1 udp 5 10.0.0.1 9 typ host\r\n";
+
+    #[test]
+    fn web_24_25_attributes_fall_back_to_the_session() {
+        assert_eq!(direction_of_audio(OFFER), Some(Direction::SendRecv));
+        assert_eq!(setup(OFFER), Some("actpass"));
+        assert_eq!(credentials(OFFER), [("own".into(), "secret".into()), ("session".into(), "secret".into())]);
+        assert_eq!((mid_of_audio(OFFER), mid_of_bundle(OFFER)), (Some("1"), Some("0")));
+        assert_eq!(candidates(OFFER).count(), 1);
+    }
+
+    #[test]
+    fn web_14_narrowing_turns_the_rest_down() {
+        let narrowed = narrow(OFFER, 1, Direction::SendOnly);
+        assert!(narrowed.contains("m=video 0 UDP/TLS/RTP/SAVPF 96\r\n"), "{narrowed}");
+        assert!(narrowed.contains("a=group:BUNDLE 1\r\n"), "{narrowed}");
+        assert!(narrowed.ends_with("a=sendonly\r\n"), "{narrowed}");
+        assert_eq!(direction_of_audio(&narrowed), Some(Direction::SendOnly));
+        assert_eq!(credentials(&narrowed).len(), 1);
+    }
+
+    #[test]
+    fn rubbish_yields_nothing() {
+        for text in ["", "\n\n", "m=", "m=audio", "m=audio x", "a=mid:1", "v=0\nm=audio 9\na=", "=\n==\nm= = ="] {
+            let _ =
+                (direction_of_audio(text), mid_of_audio(text), credentials(text), narrow(text, 0, Direction::SendRecv));
+        }
+    }
+}

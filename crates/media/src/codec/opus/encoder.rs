@@ -1,6 +1,6 @@
 #![expect(
     unsafe_code,
-    reason = "the port keeps libopus's C interface; docs/decisions/0006-opus.md bounds this to one file"
+    reason = "the port keeps libopus's C interface; docs/decisions/0003-opus.md bounds this to one file"
 )]
 
 use unsafe_libopus::{

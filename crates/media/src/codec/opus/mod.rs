@@ -1,6 +1,6 @@
 //! Opus, mono at 48 kHz in frames of 20 ms (WEB-38).
 //!
-//! Encoder and decoder come from two pure-Rust ports of libopus, each for what it does well; docs/decisions/0006-opus.md has the
+//! Encoder and decoder come from two pure-Rust ports of libopus, each for what it does well; docs/decisions/0003-opus.md has the
 //! measurements. The formats are one, so it shows nowhere but here.
 
 mod decoder;

@@ -20,9 +20,11 @@
 
 pub mod binding;
 pub mod conformance;
+pub mod endpoint;
 pub mod gateway;
 pub mod identity;
 pub mod link;
+pub mod relay;
 pub mod time;
 pub mod trust;
 pub mod wire;

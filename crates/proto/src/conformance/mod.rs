@@ -7,6 +7,7 @@
 mod gateway;
 mod media_binding;
 mod payload;
+mod state;
 mod trust;
 
 use std::fmt;
@@ -149,6 +150,7 @@ impl Vector {
     /// compares by itself, step by step, returns `vector.expect` unchanged when all is as expected, else an `Err`.
     fn produce(&self) -> Result<Value, String> {
         match self.kind.as_str() {
+            "state" => state::run(self),
             "payload" => payload::run(self),
             "gateway" => gateway::run(self),
             "media-binding" => media_binding::run(self),

@@ -1,0 +1,72 @@
+//! What the relay's rules read of a message, and the text they pass on unread.
+
+use std::sync::Arc;
+
+use crate::wire::token::Status;
+use crate::wire::{self, Did, Reason, Ulid};
+
+/// A verified message as the routing rules see it: the members they decide on, and the received text, which leaves as
+/// it came (ENV-5, RLY-1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its id. The id of an invite names the session (SES-1).
+    pub id: Ulid,
+    /// Who it is from: for session messages, a device (DEL-25).
+    pub from: Did,
+    /// Whom it is for: a device or an identity. A broadcast statement names nobody.
+    pub to: Option<Did>,
+    /// The session it belongs to; an invite has none, its id is the session.
+    pub session: Option<Ulid>,
+    /// What it replies to. With it, an answer or reject concerns an update, not the attempt (RLY-17).
+    pub in_reply_to: Option<Ulid>,
+    /// When it ceases to be valid, in Unix seconds.
+    pub expires_at: Option<u64>,
+    /// Its type, with what only that type has.
+    pub body: Body,
+    /// The received envelope.
+    pub text: Arc<str>,
+}
+
+/// The types of message that routing tells apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Asks for permission to make contact; the one type that is never refused (RLY-60).
+    Introduction,
+    /// Starts an attempt.
+    Invite,
+    /// A leg reports progress.
+    Progress {
+        /// What it reports, as received.
+        status: Status,
+    },
+    /// A leg answers.
+    Answer,
+    /// A leg refuses.
+    Reject {
+        /// Why.
+        reason: Reason,
+    },
+    /// The initiator withdraws.
+    Cancel {
+        /// Why.
+        reason: Reason,
+    },
+    /// Any other type: routed by its `to` alone.
+    Other(wire::Kind),
+}
+
+impl Body {
+    /// The message's type.
+    #[must_use]
+    pub const fn kind(&self) -> wire::Kind {
+        match self {
+            Self::Introduction => wire::Kind::Introduction,
+            Self::Invite => wire::Kind::Invite,
+            Self::Progress { .. } => wire::Kind::Progress,
+            Self::Answer => wire::Kind::Answer,
+            Self::Reject { .. } => wire::Kind::Reject,
+            Self::Cancel { .. } => wire::Kind::Cancel,
+            Self::Other(kind) => *kind,
+        }
+    }
+}

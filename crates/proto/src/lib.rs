@@ -21,6 +21,7 @@
 pub mod binding;
 pub mod conformance;
 pub mod endpoint;
+pub mod envelope;
 pub mod gateway;
 pub mod identity;
 pub mod link;

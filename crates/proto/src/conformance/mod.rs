@@ -4,11 +4,14 @@
 //! Each kind has a module here that feeds the vector's input to the code under test and returns what that code produced;
 //! this module compares it with `expect` (VEC-3, VF-2). The runner opens no file: a caller hands in names and texts.
 
+mod envelope;
 mod gateway;
 mod media_binding;
 mod payload;
+mod semantic;
 mod state;
 mod trust;
+mod world;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -155,6 +158,8 @@ impl Vector {
             "gateway" => gateway::run(self),
             "media-binding" => media_binding::run(self),
             "trust" => trust::run(self),
+            "envelope" | "transport" => envelope::run(self),
+            "semantic" => semantic::run(self),
             unknown => Err(format!("unknown kind {unknown:?}")),
         }
     }

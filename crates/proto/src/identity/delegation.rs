@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::key::{KeyId, SecretKey};
-use crate::wire::{Did, Envelope};
+use crate::wire::{Did, Envelope, base64url};
 
 /// The payload of a delegation. Built here it is a statement still to be signed; a received one is only believed by
 /// [`envelope`](crate::envelope).
@@ -35,10 +35,10 @@ impl Delegation {
     /// `kid` has to name `key` in the subject's document; nobody accepts the result otherwise.
     #[must_use]
     pub fn sign(&self, key: &SecretKey, kid: &KeyId) -> Envelope {
-        let header = header(kid);
+        let protected = base64url::encode(header(kid).as_bytes());
         #[expect(clippy::expect_used, reason = "strings and integers always serialise")]
         let payload = serde_json::to_string(self).expect("plain data serialises");
-        Envelope::seal(&header, &payload, |bytes| key.sign(bytes))
+        Envelope::seal(&protected, &payload, |bytes| key.sign(bytes))
     }
 }
 

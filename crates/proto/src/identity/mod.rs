@@ -15,3 +15,6 @@ pub use document::{Document, DocumentError, Documents, Method, Service};
 pub use key::{KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
 pub use rotation::{RotationError, check_rotation};
 pub use web::{WebDidError, document_url};
+
+pub(crate) use delegation::header;
+pub(crate) use document::derived;

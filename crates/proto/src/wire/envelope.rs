@@ -48,10 +48,10 @@ impl Envelope {
         }
     }
 
-    /// Puts header and payload together and has their signature input signed (ENV-4).
-    pub(crate) fn seal(header: &str, payload: &str, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Self {
-        let mut input = String::with_capacity((header.len() + payload.len()) * 4 / 3 + 8);
-        base64url::encode_into(header.as_bytes(), &mut input);
+    /// Puts an encoded header and a payload together and has their signature input signed (ENV-4).
+    pub(crate) fn seal(protected: &str, payload: &str, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Self {
+        let mut input = String::with_capacity(protected.len() + payload.len() * 4 / 3 + 8);
+        input.push_str(protected);
         let dot = input.len();
         input.push('.');
         base64url::encode_into(payload.as_bytes(), &mut input);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn env_11_size_is_the_length_of_the_text() {
-        let envelope = Envelope::seal("{}", "{\"a\":\"é\"}", |_| [7; 64]);
+        let envelope = Envelope::seal("e30", "{\"a\":\"é\"}", |_| [7; 64]);
         assert_eq!(envelope.size(), envelope.text().len());
         assert_eq!(Envelope::parse(&envelope.text()), Ok(envelope));
     }

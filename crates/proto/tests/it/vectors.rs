@@ -21,7 +21,10 @@ macro_rules! kinds {
 }
 
 kinds! {
+    shared_envelope: "envelope",
     shared_payload: "payload",
+    shared_semantic: "semantic",
+    shared_transport: "transport",
 }
 
 /// The root of the shared vectors; they may be absent, except on CI.

@@ -1,0 +1,86 @@
+//! Lookup by a secret hash, and a cache bounded in bytes.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher as _};
+
+use rand_chacha::rand_core::Rng;
+
+/// Hashes under a secret: a peer that chooses the keys cannot choose where they collide.
+#[derive(Clone)]
+pub(super) struct SecretHash([u64; 2]);
+
+impl SecretHash {
+    pub(super) fn new(rng: &mut impl Rng) -> Self {
+        Self([rng.next_u64(), rng.next_u64()])
+    }
+}
+
+impl BuildHasher for SecretHash {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0[0]);
+        hasher.write_u64(self.0[1]);
+        hasher
+    }
+}
+
+/// What was worked out about a text, for as long as there is room.
+///
+/// Two generations: entries that are used move to the young one, and when that is full the old one goes. Every operation
+/// is O(1), and what is in use stays.
+pub(super) struct Cache<V> {
+    young: HashMap<Box<str>, V, SecretHash>,
+    old: HashMap<Box<str>, V, SecretHash>,
+    young_bytes: usize,
+    limit: usize,
+}
+
+/// What an entry costs besides its text, roughly.
+const ENTRY_BYTES: usize = 512;
+
+impl<V> Cache<V> {
+    /// A cache that holds at most about `limit` bytes of texts, counting each entry's overhead.
+    pub(super) fn new(limit: usize, hash: &SecretHash) -> Self {
+        let empty = || HashMap::with_hasher(hash.clone());
+        Self { young: empty(), old: empty(), young_bytes: 0, limit }
+    }
+
+    pub(super) fn get_mut(&mut self, text: &str) -> Option<&mut V> {
+        if let Some((text, value)) = self.old.remove_entry(text) {
+            self.insert(text, value);
+        }
+        self.young.get_mut(text)
+    }
+
+    pub(super) fn insert(&mut self, text: Box<str>, value: V) {
+        let bytes = text.len() + ENTRY_BYTES;
+        if self.young_bytes + bytes > self.limit / 2 {
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
+            self.young_bytes = 0;
+        }
+        self.young_bytes += bytes;
+        self.young.insert(text, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Seed;
+
+    #[test]
+    fn a_cache_is_bounded_and_keeps_what_is_used() {
+        let hash = SecretHash::new(&mut Seed::new([1; 32]).into_rng());
+        let mut cache = Cache::new(20 * ENTRY_BYTES, &hash);
+        cache.insert("kept".into(), 0);
+        for n in 0..1000 {
+            cache.insert(n.to_string().into(), n);
+            assert!(cache.get_mut("kept").is_some());
+            assert!(cache.young.len() + cache.old.len() <= 20);
+        }
+        assert!(cache.get_mut("1").is_none());
+    }
+}

@@ -18,6 +18,7 @@
 //! conformance  runs the language-neutral vectors against all of it
 //! ```
 
+pub mod agent;
 pub mod binding;
 pub mod conformance;
 pub mod endpoint;
@@ -26,7 +27,6 @@ pub mod gateway;
 pub mod identity;
 pub mod link;
 pub mod relay;
-pub mod subscribe;
 pub mod time;
 pub mod trust;
 pub mod wire;

@@ -159,6 +159,16 @@ impl Signed {
     }
 }
 
+/// Whose key a frame claims to be signed with. Nothing is authenticated: good for keeping a sender's frames in order, and
+/// for nothing else.
+#[must_use]
+pub fn claimed_signer(frame: &str) -> Option<Did> {
+    let parsed = json::parse(frame).ok()?;
+    let header = base64url::decode(parsed.root.get("protected")?.as_str()?)?;
+    let kid: KeyId = json::parse(str::from_utf8(&header).ok()?).ok()?.root.get("kid")?.as_str()?.parse().ok()?;
+    Some(kid.did().clone())
+}
+
 /// The `did:web` DIDs whose documents verifying `frame` will want: the signer's and those of presented delegations.
 ///
 /// Cheap, and nothing is authenticated: ask for what is missing, within limits, then verify. Malformed frames need none.

@@ -20,7 +20,7 @@ mod verified;
 mod verify;
 
 pub use crate::wire::envelope::{Envelope, EnvelopeSyntaxError};
-pub use header::needs;
+pub use header::{claimed_signer, needs};
 pub use seen::{HeldId, Limits, SeenIds};
 pub use sign::Signer;
 pub use stages::{Connection, Effective, Offer, Supported, Warning};

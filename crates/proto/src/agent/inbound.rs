@@ -1,0 +1,266 @@
+//! From a received frame to a verified message, and from there to whoever it is for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::binding::webrtc;
+use crate::endpoint::{self, Body, Proof, Received};
+use crate::envelope::{self, Connection, Verdict, Verified};
+use crate::identity::Document;
+use crate::time::Now;
+use crate::trust;
+use crate::wire::media::{ClaimedIdentity, MediaDescriptor, Transport, is_subset};
+use crate::wire::token::TransportId;
+use crate::wire::{Did, Message, Ulid};
+
+use super::link::State;
+use super::{Agent, AskId, Change, Description, LinkId, Output, Party, Question, Suspicion};
+
+/// How long a fetched document is believed before it is asked for again: a key that was taken out of it must not be
+/// honoured for longer than this (RES-3).
+const DOCUMENT_LIFETIME: Duration = Duration::from_secs(300);
+/// Documents kept at one time; the oldest goes first.
+const DOCUMENTS: usize = 256;
+
+/// A verified message, with what is known about how it got here.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub(super) link: LinkId,
+    pub(super) message: Message,
+    /// The device whose key signed.
+    pub(super) device: Did,
+    /// The identity it acts for, as far as proven now or before.
+    pub(super) identity: Did,
+    /// Until when that delegation is valid.
+    pub(super) until: Option<u64>,
+    /// The relay whose verified `hello` owns the connection that the session's invite went out on, or this one.
+    pub(super) via: Option<Did>,
+}
+
+impl Inbound {
+    /// What the message describes, for those that describe media.
+    pub(super) fn described(&self) -> (&[MediaDescriptor], &[Transport]) {
+        match &self.message {
+            Message::Invite(invite) => (&invite.media, &invite.transports),
+            Message::Answer(answer) => (&answer.media, &answer.transports),
+            Message::Update(update) => (&update.media, update.transports.as_deref().unwrap_or_default()),
+            _ => (&[], &[]),
+        }
+    }
+
+    /// The same as a value to keep. None where the message describes no media at all.
+    pub(super) fn description(&self) -> Option<Description> {
+        let (media, transports) = self.described();
+        (!media.is_empty()).then(|| Description::read(media, transports))
+    }
+
+    /// The part of [`Self::described`] that we would use: our transport alone (WEB-7).
+    pub(super) fn usable(&self) -> (&[MediaDescriptor], &[Transport]) {
+        let (media, transports) = self.described();
+        let at = transports.iter().position(|transport| transport.id == TransportId::WEBRTC);
+        (media, at.and_then(|at| transports.get(at..=at)).unwrap_or(transports))
+    }
+
+    pub(super) fn claims(&self) -> Option<&ClaimedIdentity> {
+        match &self.message {
+            Message::Invite(invite) => invite.identity.as_ref(),
+            Message::Introduction(introduction) => Some(&introduction.identity),
+            _ => None,
+        }
+    }
+
+    pub(super) fn valid_until(&self) -> u64 {
+        match &self.message {
+            Message::Grant(grant) => grant.valid_until,
+            _ => 0,
+        }
+    }
+}
+
+impl Agent {
+    /// A frame arrived. If its verification will want documents that are not here, it waits for them.
+    pub(super) fn received(&mut self, now: Now, link: LinkId, frame: &str) {
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        let wants: BTreeSet<Did> =
+            envelope::needs(frame).into_iter().filter(|did| !self.has_document(now, did)).collect();
+        let signer = envelope::claimed_signer(frame);
+        if wants.is_empty() && !self.parked.holds(link, signer.as_ref()) {
+            return self.verify(now, link, frame);
+        }
+        // Where there is no room the frame is dropped: its sender has proven nothing, and our own timers go on.
+        for did in self.parked.park(link, frame, signer, wants).unwrap_or_default() {
+            let ask = AskId(self.fresh());
+            self.parked.asked(ask, did.clone(), now);
+            self.out.push_back(Output::Ask(ask, Question::Document(did)));
+        }
+    }
+
+    /// The answer to a question, or that there will be none. What waited for it is verified either way: without its
+    /// document it fails as unresolvable.
+    pub(super) fn learn(&mut self, now: Now, ask: AskId, document: Option<Document>) {
+        let Some((did, frames)) = self.parked.answered(ask) else { return };
+        match document {
+            Some(document) => {
+                while self.learned.len() >= DOCUMENTS {
+                    let Some(oldest) = self.learned.iter().min_by_key(|(_, at)| **at).map(|(did, _)| did.clone())
+                    else {
+                        break;
+                    };
+                    self.learned.remove(&oldest);
+                    self.documents.remove(&oldest);
+                }
+                self.documents.insert(document);
+                self.learned.insert(did, now.tick);
+            }
+            None => {
+                self.documents.remove(&did);
+                self.learned.remove(&did);
+            }
+        }
+        for frame in frames {
+            self.verify(now, frame.link, &frame.text);
+        }
+    }
+
+    fn has_document(&self, now: Now, did: &Did) -> bool {
+        self.learned.get(did).is_some_and(|at| now.tick.since(*at) < DOCUMENT_LIFETIME)
+    }
+
+    fn verify(&mut self, now: Now, link: LinkId, frame: &str) {
+        let Some(state) = self.links.get(&link).map(|link| &link.state) else { return };
+        let connection = match state {
+            State::Greeting { hello, .. } => {
+                Connection { hello_verified: Some(false), sent_hello_id: Some(*hello), ..Connection::default() }
+            }
+            State::Bound { .. } => Connection { hello_verified: Some(true), ..Connection::default() },
+            // Nothing of ours went out yet, so nothing can come in.
+            State::Dialling | State::Resting { .. } => return,
+        };
+        let greeting = matches!(state, State::Greeting { .. });
+        match self.verifier.verify(frame, now, &self.documents, connection) {
+            Ok(verified) => self.accepted(now, link, verified),
+            Err(verdict) => self.refused(now, link, greeting, &verdict),
+        }
+    }
+
+    /// Something did not verify. It changes nothing, and is answered nothing: its sender is unknown (PIPE-5). During the
+    /// greeting it means that this relay is of no use: either it refuses our hello, or it is not a relay.
+    fn refused(&mut self, now: Now, link: LinkId, greeting: bool, verdict: &Verdict) {
+        let what = Suspicion::Unverified { code: verdict.code };
+        self.suspect(now, link, what, None, None);
+        if greeting {
+            let why = format!("the relay did not accept our hello, or its own does not verify ({})", verdict.code);
+            self.hang_up_link(now, link, &why);
+        }
+    }
+
+    fn accepted(&mut self, now: Now, link: LinkId, verified: Verified<Message>) {
+        if let Some(held) = verified.held() {
+            // RPL-6: remembered before it acts.
+            self.out.push_back(Output::Persist(Change::Seen(held.clone())));
+        }
+        let device = verified.signer().clone();
+        // DEL-24: what this envelope proves, or else what an earlier one did.
+        let proven = verified.proven().cloned();
+        let until = proven.as_ref().map(|proof| proof.until);
+        let identity = proven.map_or_else(|| self.engine.identity_of(&device).clone(), |proof| proof.identity);
+        let message = verified.into_message();
+        if let Message::Hello(hello) = &message {
+            return self.relay_said_hello(now, link, &hello.common.from, hello.in_reply_to);
+        }
+        let over = message.session().and_then(|session| self.calls.get(&session)).map_or(link, |call| call.link);
+        let via = self.links.get(&over).and_then(|link| link.bound().cloned());
+        // A message that went over another link than its session is not the relay's of that session (PTY-2).
+        let via = if over == link { via } else { None };
+        let inbound = Inbound { link, message, device, identity, until, via };
+        self.dispatch(now, &inbound);
+    }
+
+    /// Hands a verified message to the session engine.
+    fn dispatch(&mut self, now: Now, inbound: &Inbound) {
+        let Some(received) = self.project(inbound) else { return };
+        let mut out = Vec::new();
+        self.engine.handle(now, endpoint::Input::Received(received), &mut out);
+        self.carry_out(now, Some(inbound), out);
+    }
+
+    /// The members that the session rules read. `None` for what is no business of a phone's calls: broadcasts,
+    /// subscriptions, records.
+    fn project(&self, inbound: &Inbound) -> Option<Received> {
+        let body = match &inbound.message {
+            Message::Invite(_) => Body::Invite,
+            Message::Progress(m) => Body::Progress {
+                session: m.session,
+                status: m.status.clone(),
+                ring_timeout: m.ring_timeout.map(u64::from),
+                queue_timeout: m.queue_timeout.map(u64::from),
+            },
+            Message::Answer(m) => Body::Answer {
+                session: m.session,
+                answered_by: m.answered_by.clone(),
+                in_reply_to: m.in_reply_to,
+                media_ok: self.selection_is_usable(inbound, m.session),
+            },
+            Message::Reject(m) => {
+                Body::Reject { session: m.session, reason: m.reason.clone(), in_reply_to: m.in_reply_to }
+            }
+            Message::Cancel(m) => Body::Cancel { session: m.session, reason: m.reason.clone() },
+            Message::Update(m) => Body::Update { session: m.session, answered_by: m.answered_by.clone() },
+            Message::Info(m) => Body::Info { session: m.session, about: m.about.clone() },
+            Message::Bye(m) => Body::Bye { session: m.session, reason: m.reason.clone() },
+            Message::Error(m) => {
+                Body::Error { session: m.session, reason: m.reason.clone(), in_reply_to: m.in_reply_to }
+            }
+            Message::Introduction(m) => Body::Introduction { contact_token: m.contact_token.clone() },
+            Message::Grant(m) => Body::Grant { session: m.session, scope: m.scope.clone(), valid_until: m.valid_until },
+            Message::Hello(_)
+            | Message::Subscribe(_)
+            | Message::Notify(_)
+            | Message::Publish(_)
+            | Message::Unpublish(_)
+            | Message::Provenance(_)
+            | Message::KeyRotation(_)
+            | Message::ReachabilityHint(_) => return None,
+        };
+        let common = inbound.message.common();
+        Some(Received {
+            id: common.id,
+            from: common.from.clone(),
+            to: inbound.message.to().cloned(),
+            expires_at: Some(common.expires_at),
+            body,
+            proof: Some(Proof {
+                device: inbound.device.clone(),
+                identity: inbound.identity.clone(),
+                until: inbound.until,
+                via_relay: inbound.via.clone(),
+            }),
+        })
+    }
+
+    /// NEG, WEB-101, WEB-103: whether an answer selects from what we offered, and its SDP agrees.
+    fn selection_is_usable(&self, inbound: &Inbound, session: Ulid) -> bool {
+        let Some(offer) = self.calls.get(&session).and_then(|call| call.offer()) else { return true };
+        let transports = offer.transports();
+        let offered = (&offer.media[..], &transports[..]);
+        let selected = inbound.described();
+        is_subset(selected, offered) && matches!(webrtc::answer(offered, selected), Ok(webrtc::Applies::WebRtc))
+    }
+
+    /// Who is behind a message, and on what basis we say so.
+    pub(super) fn party(&self, inbound: &Inbound) -> Party {
+        let claims = inbound.claims();
+        let name = claims.and_then(|claims| claims.display_name.clone());
+        let listed = claims.and_then(|claims| claims.claims.as_deref()).unwrap_or_default();
+        Party {
+            basis: trust::basis(&inbound.identity, listed),
+            claimed_name: name,
+            contact: self.memory.names.get(&inbound.identity).cloned(),
+            known: self.engine.contacts().allowed().any(|did| *did == inbound.identity),
+            identity: inbound.identity.clone(),
+            device: inbound.device.clone(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One connection to a relay: dialling, `hello`, what waits for it, and when to try again.
+//!
+//! ```text
+//!             Up                 relay's hello verified
+//! Dialling ───────► Greeting ──────────────────────────► Bound
+//!    ▲   │             │  no answer in 10 s, wrong relay,   │
+//!    │   └─────────────┴──── wrong in_reply_to ─────────────┤ Down
+//!    │                              ▼                       │
+//!    └───── WS-22 back-off ───── Resting ◄──────────────────┘
+//! ```
+//!
+//! Nothing but our own `hello` leaves before the relay's has been verified; what the sessions want to say waits here, in
+//! order and bounded. A lost connection changes no session (WS-5, WS-23).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use crate::time::{Now, Tick};
+use crate::wire::{Did, Ulid};
+
+use super::Relay;
+
+/// HEL-8: a relay that has not said `hello` by then is given up.
+pub(super) const GREETING_LIMIT: Duration = Duration::from_secs(10);
+/// Envelopes one link keeps while it is not bound. A phone that is offline says little; more than this is a fault.
+const WAITING_LIMIT: usize = 64;
+/// WS-22: the longest back-off.
+const BACKOFF_LIMIT_SECS: u64 = 60;
+
+/// Why a link exists, and therefore what ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Our own node: kept up for as long as the phone runs.
+    Home,
+    /// A callee's node: closed when nothing uses it any more.
+    Errand,
+}
+
+/// A signed envelope that waits for its link.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) frame: String,
+    pub(super) session: Option<Ulid>,
+    /// Unix seconds after which the envelope would be refused anyway.
+    pub(super) expires: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Dialling,
+    Greeting { hello: Ulid, until: Tick },
+    Bound { relay: Did },
+    Resting { until: Tick },
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) relay: Relay,
+    pub(super) purpose: Purpose,
+    pub(super) state: State,
+    attempt: u32,
+    waiting: VecDeque<Waiting>,
+    /// When an errand link was last needed.
+    pub(super) idle_since: Option<Tick>,
+    /// Frames refused on this link (PTY-5, bad signatures): the count decides when to hang up on it.
+    pub(super) refused: u32,
+}
+
+impl Link {
+    pub(super) fn new(relay: Relay, purpose: Purpose) -> Self {
+        Self {
+            relay,
+            purpose,
+            state: State::Dialling,
+            attempt: 0,
+            waiting: VecDeque::new(),
+            idle_since: None,
+            refused: 0,
+        }
+    }
+
+    /// The relay identity whose verified `hello` owns this connection (PTY-2).
+    pub(super) fn bound(&self) -> Option<&Did> {
+        match &self.state {
+            State::Bound { relay } => Some(relay),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing has gone wrong here since the link was made, or last bound.
+    pub(super) fn is_untried(&self) -> bool {
+        self.attempt == 0
+    }
+
+    pub(super) fn greet(&mut self, hello: Ulid, now: Now) {
+        self.state = State::Greeting { hello, until: now.tick + GREETING_LIMIT };
+    }
+
+    /// The relay's `hello` was verified: back-off starts over (WS-25), and what waited may go, unless it has expired.
+    pub(super) fn bind(&mut self, relay: Did, now: Now) -> impl Iterator<Item = Waiting> + use<> {
+        self.state = State::Bound { relay };
+        self.attempt = 0;
+        let secs = now.wall.secs();
+        std::mem::take(&mut self.waiting).into_iter().filter(move |waiting| waiting.expires >= secs)
+    }
+
+    /// Keeps an envelope until the link is bound; the oldest goes when there are too many.
+    pub(super) fn hold(&mut self, waiting: Waiting) {
+        if self.waiting.len() >= WAITING_LIMIT {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(waiting);
+    }
+
+    /// WS-22: exponential back-off with full jitter, uniformly from 0 to min(60, 2^n) seconds.
+    pub(super) fn rest(&mut self, now: Now, rng: &mut impl Rng) -> Duration {
+        let ceiling = 1u64.checked_shl(self.attempt).unwrap_or(u64::MAX).min(BACKOFF_LIMIT_SECS) * 1_000_000;
+        self.attempt = self.attempt.saturating_add(1);
+        let delay = Duration::from_micros(rng.next_u64() % (ceiling + 1));
+        self.state = State::Resting { until: now.tick + delay };
+        delay
+    }
+
+    /// When this link wants the clock.
+    pub(super) fn wake(&self) -> Option<Tick> {
+        match self.state {
+            State::Greeting { until, .. } | State::Resting { until } => Some(until),
+            State::Dialling | State::Bound { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Seed, Wall};
+
+    const NOW: Now = Now { tick: Tick::from_micros(0), wall: Wall::from_secs(1_760_000_000) };
+
+    fn link() -> Link {
+        Link::new(
+            Relay { uri: "wss://relay.example/dsip".into(), bindings: vec!["ws/1.0".into()], node: None },
+            Purpose::Home,
+        )
+    }
+
+    #[test]
+    fn ws_22_backoff_grows_to_a_minute_and_no_further() {
+        let mut rng = Seed::new([7; 32]).into_rng();
+        let mut link = link();
+        let mut longest = Duration::ZERO;
+        for attempt in 0..200u32 {
+            let delay = link.rest(NOW, &mut rng);
+            let ceiling = Duration::from_secs(if attempt < 6 { 1 << attempt } else { BACKOFF_LIMIT_SECS });
+            assert!(delay <= ceiling, "attempt {attempt} waits {delay:?}");
+            longest = longest.max(delay);
+        }
+        assert!(longest > Duration::from_secs(50), "full jitter reaches towards the ceiling, got {longest:?}");
+    }
+
+    #[test]
+    fn ws_23_what_waits_is_bounded_and_the_stale_is_dropped() {
+        let mut link = link();
+        for n in 0..WAITING_LIMIT as u64 + 10 {
+            link.hold(Waiting { frame: n.to_string(), session: None, expires: NOW.wall.secs() + n });
+        }
+        let later = NOW.later(Duration::from_secs(20));
+        let relay: Did = "did:web:relay.example".parse().expect("a DID");
+        let sent: Vec<_> = link.bind(relay, later).map(|waiting| waiting.frame).collect();
+        assert_eq!(sent.first().map(String::as_str), Some("20"));
+        assert_eq!(sent.len(), WAITING_LIMIT - 10);
+    }
+}

@@ -1,0 +1,212 @@
+//! The agent's dealings with relays: which links exist, who is behind them, and how envelopes leave.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::Now;
+use crate::wire::message::Hello;
+use crate::wire::token::BindingId;
+use crate::wire::{Did, Message, Ulid};
+
+use super::link::{Link, Purpose, State, Waiting};
+use super::{Agent, Event, LinkChange, LinkId, Output, Relay, Suspicion};
+
+/// A client `hello` is spent at once; HEL-2 calls 30 s typical.
+const HELLO_LIFETIME_SECS: u64 = 30;
+/// How long a callee's node stays connected after the last call over it: late `bye`s and errors still get through.
+const ERRAND_LINGER: Duration = Duration::from_secs(5);
+/// Frames that did not verify, or came from no party, before a link is hung up (PTY-5). A relay that lets this much
+/// through is not doing its duty.
+const REFUSALS_LIMIT: u32 = 1_000;
+
+impl Agent {
+    /// Opens a link to `relay`, or returns the one that is open already.
+    pub(super) fn link_to(&mut self, relay: &Relay, purpose: Purpose) -> LinkId {
+        if let Some((id, _)) = self.links.iter().find(|(_, link)| link.relay.uri == relay.uri) {
+            return *id;
+        }
+        let id = LinkId(self.fresh());
+        self.links.insert(id, Link::new(relay.clone(), purpose));
+        self.out.push_back(Output::Dial(id, relay.clone()));
+        id
+    }
+
+    pub(super) fn link_changed(&mut self, now: Now, id: LinkId, change: LinkChange) {
+        match change {
+            LinkChange::Up => self.greet(now, id),
+            LinkChange::Down(why) => self.lost(now, id, &why),
+        }
+    }
+
+    /// HEL-1, HEL-2: the transport is open, so the first envelope is ours.
+    fn greet(&mut self, now: Now, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let audience = link.relay.audience();
+        let common = self.common(now, HELLO_LIFETIME_SECS, &[]);
+        let hello = common.id;
+        let on_behalf_of = (self.did != self.device).then(|| self.did.clone());
+        let bindings = Some(vec![BindingId::WS, BindingId::QUIC]);
+        let message = Hello { common, on_behalf_of, bindings, in_reply_to: None, capabilities: None };
+        let frame = self.signer.sign_for(&message.into(), &audience).text();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.greet(hello, now);
+            self.out.push_back(Output::Transmit { link: id, frame, session: None });
+        }
+    }
+
+    /// A verified `hello` of a relay. `in_reply_to` was compared with what we sent by the pipeline (SEM-1) if it was
+    /// there; a hello without it is treated as a mismatch (HEL-5).
+    pub(super) fn relay_said_hello(&mut self, now: Now, id: LinkId, relay: &Did, in_reply_to: Option<Ulid>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let State::Greeting { hello, .. } = link.state else {
+            // A second hello changes nothing: the binding stands (HEL-5 has been satisfied once).
+            return;
+        };
+        if in_reply_to != Some(hello) {
+            return self.distrust(now, id, relay, "its hello does not answer ours");
+        }
+        if link.relay.node.as_ref().is_some_and(|expected| expected != relay) {
+            // HEL-6
+            return self.distrust(now, id, relay, "it is not the relay we dialled");
+        }
+        let flushed: Vec<Waiting> = link.bind(relay.clone(), now).collect();
+        let (uri, purpose) = (link.relay.uri.clone(), link.purpose);
+        for waiting in flushed {
+            self.out.push_back(Output::Transmit { link: id, frame: waiting.frame, session: waiting.session });
+        }
+        if purpose == Purpose::Home {
+            if let Some(hints) = &mut self.hints {
+                hints.begin(now);
+            }
+            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri }));
+        }
+        self.invite_over(now, id);
+    }
+
+    fn distrust(&mut self, now: Now, id: LinkId, signer: &Did, why: &str) {
+        let what = Suspicion::WrongRelay { why: why.to_owned() };
+        self.suspect(now, id, what, Some(signer.clone()), None);
+        self.hang_up_link(now, id, why);
+    }
+
+    /// Closes a link from our side and treats it as lost.
+    pub(super) fn hang_up_link(&mut self, now: Now, id: LinkId, why: &str) {
+        if self.links.contains_key(&id) {
+            self.out.push_back(Output::Close(id));
+            self.lost(now, id, why);
+        }
+    }
+
+    /// WS-5: a lost link changes no session. Home is dialled again, and so is a callee's node while a call runs over it;
+    /// a call that has not got as far as its invite tries the next place.
+    fn lost(&mut self, now: Now, id: LinkId, why: &str) {
+        self.parked.forget(id);
+        let Some(link) = self.links.get(&id) else { return };
+        let home = link.purpose == Purpose::Home;
+        let was_bound = link.bound().is_some();
+        if home {
+            if let Some(hints) = &mut self.hints {
+                hints.pause();
+            }
+            if was_bound || link.is_untried() {
+                self.out.push_back(Output::Event(Event::Offline { why: why.to_owned() }));
+            }
+        }
+        if home || self.calls.values().any(|call| call.link == id && call.is_live()) {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.rest(now, &mut self.rng);
+            }
+        } else {
+            self.links.remove(&id);
+        }
+        self.try_elsewhere(now, id, why);
+    }
+
+    /// Puts an envelope on its way, or aside until the link is bound.
+    pub(super) fn transmit(&mut self, link: LinkId, frame: String, session: Option<Ulid>, expires: u64) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        if state.bound().is_some() {
+            self.out.push_back(Output::Transmit { link, frame, session });
+        } else {
+            state.hold(Waiting { frame, session, expires });
+        }
+    }
+
+    /// Signs a message and sends it over `link`.
+    pub(super) fn say(&mut self, link: LinkId, message: impl Into<Message>) {
+        let message = message.into();
+        let (session, expires) = (message.session(), message.common().expires_at);
+        let frame = self.signer.sign(&message).text();
+        self.transmit(link, frame, session, expires);
+    }
+
+    /// Something on a link was refused: tell the person, and give the link up if it goes on (PTY-5).
+    pub(super) fn suspect(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        what: Suspicion,
+        signer: Option<Did>,
+        session: Option<Ulid>,
+    ) {
+        self.out.push_back(Output::Event(Event::Security { what, signer, session }));
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.refused += 1;
+        if link.refused > REFUSALS_LIMIT {
+            link.refused = 0;
+            self.hang_up_link(now, id, "too much on it was refused");
+        }
+    }
+
+    /// What the clock does to links: greetings that nobody answered, back-off that is over, errands that are done.
+    pub(super) fn advance_links(&mut self, now: Now) {
+        let mut unanswered = Vec::new();
+        let mut idle = Vec::new();
+        for (id, link) in &mut self.links {
+            match link.state {
+                State::Greeting { until, .. } if until <= now.tick => unanswered.push(*id),
+                State::Resting { until } if until <= now.tick => {
+                    link.state = State::Dialling;
+                    self.out.push_back(Output::Dial(*id, link.relay.clone()));
+                }
+                _ => {}
+            }
+            if link.purpose == Purpose::Errand {
+                let needed = self.calls.values().any(|call| call.link == *id && call.is_live())
+                    || self.errands.values().any(|errand| errand == id);
+                if needed {
+                    link.idle_since = None;
+                } else if now.tick >= *link.idle_since.get_or_insert(now.tick) + ERRAND_LINGER {
+                    idle.push(*id);
+                }
+            }
+        }
+        for id in unanswered {
+            // HEL-8
+            self.hang_up_link(now, id, "the relay did not say hello in time");
+        }
+        for id in idle {
+            self.links.remove(&id);
+            self.parked.forget(id);
+            self.out.push_back(Output::Close(id));
+        }
+    }
+
+    pub(super) fn links_wake(&self) -> impl Iterator<Item = crate::time::Tick> {
+        self.links.values().flat_map(|link| {
+            let linger = link.idle_since.map(|since| since + ERRAND_LINGER);
+            link.wake().into_iter().chain(linger)
+        })
+    }
+
+    /// The places still to try for a call, in order, without one that is tried already.
+    pub(super) fn routes(places: Vec<Relay>) -> VecDeque<Relay> {
+        let mut routes: VecDeque<Relay> = VecDeque::new();
+        for place in places {
+            if !routes.iter().any(|known| known.uri == place.uri) {
+                routes.push_back(place);
+            }
+        }
+        routes
+    }
+}

@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod identity;
 pub mod link;
 pub mod relay;
+pub mod subscribe;
 pub mod time;
 pub mod trust;
 pub mod wire;

@@ -1,18 +1,24 @@
 //! Kind `state` (README V.6, V.7): feeds a vector's events to one engine and compares after each step.
 
+mod authority;
 mod endpoint;
 mod relay;
+mod subscriber;
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
 use super::{Vector, difference};
+use crate::wire::Did;
 
 /// The engine that a vector drives.
 enum Component {
     Endpoint(endpoint::Endpoint),
     Relay(relay::Relay),
+    Authority(authority::Authority),
+    Subscriber(subscriber::Subscriber),
 }
 
 /// Drives the vector's engine through its steps. The first step that differs fails the vector.
@@ -21,6 +27,8 @@ pub(super) fn run(vector: &Vector) -> Result<Value, String> {
     let mut component = match context.text("component")?.unwrap_or("endpoint") {
         "endpoint" => Component::Endpoint(endpoint::Endpoint::new(&context)?),
         "relay" => Component::Relay(relay::Relay::new(&context)?),
+        "authority" => Component::Authority(authority::Authority::new(&context)?),
+        "subscriber" => Component::Subscriber(subscriber::Subscriber::new(&context)?),
         other => return Err(format!("unknown component {other:?}")),
     };
     let steps = vector.input.get("steps").and_then(Value::as_array).ok_or("no `input.steps`")?;
@@ -42,12 +50,16 @@ impl Component {
         let emitted = match self {
             Self::Endpoint(endpoint) => endpoint.feed(&event)?,
             Self::Relay(relay) => relay.feed(&event)?,
+            Self::Authority(authority) => authority.feed(&event)?,
+            Self::Subscriber(subscriber) => subscriber.feed(&event)?,
         };
         let mut produced = Map::from_iter([("emit".to_owned(), Value::Array(emitted))]);
         for (name, wanted) in Members::of(expect)?.0.iter().filter(|(name, _)| *name != "emit") {
             let snapshot = match self {
                 Self::Endpoint(endpoint) => endpoint.snapshot(name, wanted),
                 Self::Relay(relay) => relay.snapshot(name, wanted),
+                Self::Authority(authority) => authority.snapshot(name),
+                Self::Subscriber(subscriber) => subscriber.snapshot(name),
             };
             produced.insert(name.clone(), snapshot.ok_or_else(|| format!("no snapshot is called {name:?}"))?);
         }
@@ -95,6 +107,22 @@ impl<'a> Members<'a> {
     fn required<T: FromStr>(&self, name: &str) -> Result<T, String> {
         self.parsed(name)?.ok_or_else(|| format!("no `{name}`"))
     }
+}
+
+/// The identity of each device that the trace names (VF-20).
+fn identities(context: &Members<'_>) -> Result<BTreeMap<Did, Did>, String> {
+    let Some(identities) = context.object("identities")? else { return Ok(BTreeMap::new()) };
+    let devices = identities.0.keys();
+    let pair = |device: &String| {
+        let parsed = device.parse().map_err(|_| format!("not a DID: {device:?}"))?;
+        Ok((parsed, identities.required(device)?))
+    };
+    devices.map(pair).collect()
+}
+
+fn seconds(members: &Members<'_>, name: &str) -> Result<u32, String> {
+    let seconds = members.number(name)?.ok_or_else(|| format!("no `{name}`"))?;
+    u32::try_from(seconds).map_err(|_| format!("`{name}` is out of range"))
 }
 
 /// An object of the members that are set.

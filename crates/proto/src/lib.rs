@@ -20,10 +20,12 @@
 
 pub mod agent;
 pub mod binding;
+pub mod broadcast;
 pub mod conformance;
 pub mod endpoint;
 pub mod envelope;
 pub mod gateway;
+pub mod hints;
 pub mod identity;
 pub mod link;
 pub mod relay;

@@ -4,6 +4,8 @@
 //! Each kind has a module here that feeds the vector's input to the code under test and returns what that code produced;
 //! this module compares it with `expect` (VEC-3, VF-2). The runner opens no file: a caller hands in names and texts.
 
+mod broadcast;
+mod dht;
 mod envelope;
 mod gateway;
 mod media_binding;
@@ -158,6 +160,8 @@ impl Vector {
             "gateway" => gateway::run(self),
             "media-binding" => media_binding::run(self),
             "trust" => trust::run(self),
+            "broadcast" => broadcast::run(self),
+            "dht" => dht::run(self),
             "envelope" | "transport" => envelope::run(self),
             "semantic" => semantic::run(self),
             unknown => Err(format!("unknown kind {unknown:?}")),

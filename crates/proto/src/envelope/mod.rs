@@ -29,4 +29,4 @@ pub use verified::{Proof, Verified};
 pub use verify::Verifier;
 
 pub(crate) use stages::semantics;
-pub(crate) use verify::Authentic;
+pub(crate) use verify::{Authentic, Ids};

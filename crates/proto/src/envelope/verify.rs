@@ -82,7 +82,9 @@ struct Core {
 pub(crate) enum Ids {
     /// Stage 10 applies, and the id is recorded.
     Once,
-    /// The same record is legitimately seen again and again (DHT-27).
+    /// Stage 10 applies, and nothing is recorded: records are fetched as often as anybody likes.
+    Known,
+    /// Stage 10 does not apply: the same record is legitimately seen again and again (DHT-27).
     Repeated,
 }
 
@@ -161,17 +163,17 @@ impl Verifier {
         authentic.accept(&self.supported, &connection)
     }
 
-    /// Judges a record that may legitimately come again and again, from an overlay or a cache (DHT-27): as
-    /// [`verify`](Self::verify), but the id is neither checked nor recorded. `inspect` runs between stages 11 and 12.
+    /// Judges a record that comes from an overlay or a cache, on no connection. `inspect` runs between stages 11 and 12.
     pub(crate) fn verify_record<R: From<Verdict>>(
         &mut self,
         frame: &str,
         now: Now,
         documents: &Documents,
+        ids: Ids,
         inspect: impl FnOnce(&Authentic<'_>) -> Result<(), R>,
     ) -> Result<Verified<Message>, R> {
         let opened = Opened::read(frame)?;
-        let authentic = self.authenticate(&opened, now, documents, Ids::Repeated)?;
+        let authentic = self.authenticate(&opened, now, documents, ids)?;
         inspect(&authentic)?;
         Ok(authentic.accept(&self.supported, &Connection::default())?)
     }
@@ -257,7 +259,7 @@ impl Verifier {
             let reason = (core.kind == Some(Kind::Invite)).then_some(Reason::SESSION_EXPIRED);
             return Err(Verdict { code: Code::Expired, reason, origin: None }); // stage 9b
         }
-        if ids == Ids::Once {
+        if ids != Ids::Repeated {
             match self.seen.novelty(core.id, signer, is_held, now) {
                 Novelty::New => {}
                 Novelty::Seen => return refuse(Code::DuplicateId), // stage 10
@@ -269,7 +271,7 @@ impl Verifier {
         if (core.id.millis() / 1000).abs_diff(core.issued_at) > WINDOW {
             return refuse(Code::UlidIssuedAtMismatch); // stage 11, ULID-3
         }
-        if ids == Ids::Repeated {
+        if ids != Ids::Once {
             return Ok(None);
         }
         // RPL-3, RPL-4.
@@ -383,11 +385,6 @@ impl Bench<'_> {
 }
 
 impl Authentic<'_> {
-    /// The message's type, if it is a known one.
-    pub(crate) const fn kind(&self) -> Option<Kind> {
-        self.core.kind
-    }
-
     /// For whom it was said.
     pub(crate) const fn identity(&self) -> &Did {
         &self.identity

@@ -21,10 +21,16 @@ macro_rules! kinds {
 }
 
 kinds! {
+    shared_broadcast: "broadcast",
+    shared_dht: "dht",
     shared_envelope: "envelope",
+    shared_gateway: "gateway",
+    shared_media_binding: "media-binding",
     shared_payload: "payload",
     shared_semantic: "semantic",
+    shared_state: "state",
     shared_transport: "transport",
+    shared_trust: "trust",
 }
 
 /// The root of the shared vectors; they may be absent, except on CI.

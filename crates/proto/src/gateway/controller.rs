@@ -532,3 +532,251 @@ impl SipLeg {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Attestation, Passport};
+    use super::*;
+
+    fn controller(direction: Direction, early_media: EarlyMedia) -> Controller {
+        Controller::new("did:web:gw.example".parse().expect("a DID"), direction, early_media)
+    }
+
+    fn feed(call: &mut Controller, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        call.handle(input, &mut out);
+        out
+    }
+
+    fn dsip(message: FromDsip) -> Input {
+        Input::Dsip(message)
+    }
+
+    fn status(status: u16) -> Input {
+        Input::Sip(FromSip::Response { status, sdp: status == 183, q850: None, moved_to: None, announcement: None })
+    }
+
+    /// A call from DSIP whose INVITE has gone out, after these responses.
+    fn outbound(early_media: EarlyMedia, responses: &[u16]) -> Controller {
+        let mut call = controller(Direction::Outbound, early_media);
+        assert_eq!(feed(&mut call, dsip(FromDsip::Invite)), [Output::Sip(ToSip::Invite)]);
+        for response in responses {
+            feed(&mut call, status(*response));
+        }
+        call
+    }
+
+    /// A call from the PSTN that was offered to DSIP.
+    fn inbound() -> Controller {
+        let mut call = controller(Direction::Inbound, EarlyMedia::Auto);
+        let caller = Caller { number: "+15551234567".into(), ..Caller::default() };
+        assert_eq!(feed(&mut call, Input::Sip(FromSip::Invite(caller))).len(), 2);
+        call
+    }
+
+    fn states(call: &Controller) -> (&'static str, &'static str) {
+        (call.dsip().as_str(), call.sip().as_str())
+    }
+
+    fn bye(q850: u16, reason: Reason) -> Output {
+        Output::Sip(ToSip::Bye { q850, header: Header(reason) })
+    }
+
+    const BRIDGE: Output = Output::Media(MediaAnchor::Bridge);
+    const RELEASE: Output = Output::Media(MediaAnchor::Release);
+
+    #[test]
+    fn gw_12_it_rings_once() {
+        let mut call = outbound(EarlyMedia::Auto, &[100]);
+        assert_eq!(feed(&mut call, status(180)), [Output::Dsip(ToDsip::Alert)]);
+        assert_eq!((feed(&mut call, status(180)), states(&call)), (vec![], ("proceeding", "early")));
+    }
+
+    #[test]
+    fn gw_13_and_15_early_media_is_the_answer_and_the_200_only_confirms() {
+        for early_media in [EarlyMedia::Auto, EarlyMedia::Always] {
+            let mut call = outbound(early_media, &[]);
+            let answered = [Output::Dsip(ToDsip::Alert), Output::Dsip(ToDsip::Accept), BRIDGE];
+            assert_eq!((feed(&mut call, status(183)).as_slice(), states(&call)), (&answered[..], ("active", "early")));
+            assert_eq!(feed(&mut call, status(183)), []);
+            assert_eq!(feed(&mut call, status(200)), [Output::Sip(ToSip::Ack)]);
+            assert_eq!(states(&call), ("active", "confirmed"));
+        }
+    }
+
+    #[test]
+    fn gw_14_without_early_media_the_200_answers() {
+        let mut call = outbound(EarlyMedia::Never, &[]);
+        assert_eq!(feed(&mut call, status(183)), [Output::Dsip(ToDsip::Alert)]);
+        let answered = [Output::Sip(ToSip::Ack), Output::Dsip(ToDsip::Accept), BRIDGE];
+        assert_eq!((feed(&mut call, status(200)).as_slice(), states(&call)), (&answered[..], ("active", "confirmed")));
+    }
+
+    #[test]
+    fn gw_76_a_recognised_announcement_refuses_and_withdraws() {
+        let announced = |early_media| {
+            let mut call = outbound(early_media, &[180]);
+            let announcement = Some(Reason::IDENTITY_NOT_IN_SERVICE);
+            let response = FromSip::Response { status: 183, sdp: true, q850: None, moved_to: None, announcement };
+            (feed(&mut call, Input::Sip(response)), call)
+        };
+        let (out, mut call) = announced(EarlyMedia::Auto);
+        let rejected = ToDsip::AutoReject { reason: Reason::IDENTITY_NOT_IN_SERVICE, detail: None };
+        assert_eq!(out, [Output::Dsip(rejected), Output::Sip(ToSip::Cancel)]);
+        assert_eq!((feed(&mut call, status(487)), states(&call)), (vec![], ("ended", "terminated")));
+        // `always` answers whatever is said.
+        assert_eq!(announced(EarlyMedia::Always).0, [Output::Dsip(ToDsip::Accept), BRIDGE]);
+    }
+
+    #[test]
+    fn gw_17_a_failure_after_early_media_ends_the_call() {
+        let mut call = outbound(EarlyMedia::Auto, &[183]);
+        assert_eq!(feed(&mut call, status(503)), [Output::Dsip(ToDsip::Hangup(Reason::GATEWAY_UNREACHABLE)), RELEASE]);
+        assert_eq!(feed(&mut call, status(503)), [Output::Ignored]);
+    }
+
+    #[test]
+    fn gw_20_a_200_that_crosses_a_withdrawal_is_acknowledged_and_ended() {
+        for (responses, release) in [(&[][..], vec![]), (&[180], vec![]), (&[183], vec![RELEASE])] {
+            let mut call = outbound(EarlyMedia::Auto, responses);
+            let mut expected = vec![Output::Sip(ToSip::Cancel)];
+            expected.extend(release);
+            assert_eq!(feed(&mut call, dsip(FromDsip::Cancel)), expected);
+            assert_eq!(feed(&mut call, status(180)), [], "GW-22");
+            let ended = [Output::Sip(ToSip::Ack), bye(16, Reason::SESSION_CANCELLED)];
+            assert_eq!((feed(&mut call, status(200)).as_slice(), states(&call)), (&ended[..], ("ended", "terminated")));
+        }
+    }
+
+    #[test]
+    fn gw_19_a_withdrawal_that_crosses_our_answer_leaves_nobody_on_the_line() {
+        let mut call = outbound(EarlyMedia::Auto, &[180, 200]);
+        assert_eq!(feed(&mut call, dsip(FromDsip::Cancel)), [bye(16, Reason::SESSION_CANCELLED), RELEASE]);
+        assert_eq!(states(&call), ("ended", "terminated"));
+        assert_eq!(feed(&mut controller(Direction::Outbound, EarlyMedia::Auto), dsip(FromDsip::Cancel)), []);
+    }
+
+    #[test]
+    fn gw_23_and_24_timer_c() {
+        let unreachable = Reason::GATEWAY_UNREACHABLE;
+        for responses in [&[][..], &[180]] {
+            let mut call = outbound(EarlyMedia::Auto, responses);
+            let rejected = ToDsip::AutoReject { reason: unreachable.clone(), detail: Some("SIP Timer C".into()) };
+            assert_eq!(feed(&mut call, Input::TimerC), [Output::Sip(ToSip::Cancel), Output::Dsip(rejected)]);
+            assert_eq!(feed(&mut call, Input::TimerC), [Output::Ignored]);
+            assert_eq!(feed(&mut call, status(200)), [Output::Sip(ToSip::Ack), bye(16, Reason::SESSION_CANCELLED)]);
+        }
+        let mut early = outbound(EarlyMedia::Auto, &[183]);
+        let ended = [Output::Sip(ToSip::Cancel), Output::Dsip(ToDsip::Hangup(unreachable)), RELEASE];
+        assert_eq!((feed(&mut early, Input::TimerC).as_slice(), states(&early)), (&ended[..], ("ended", "terminated")));
+        assert_eq!(feed(&mut outbound(EarlyMedia::Auto, &[200]), Input::TimerC), [Output::Ignored]);
+    }
+
+    #[test]
+    fn gw_30_the_caller_is_a_claim_of_the_gateway() {
+        let mut call = controller(Direction::Inbound, EarlyMedia::Auto);
+        let number = "+15551234567".to_owned();
+        let passport = Passport { attestation: Attestation::A, verified: true, orig: Some(number.clone()) };
+        let caller = Caller { number, passport: Some(passport), cnam: None };
+        let out = feed(&mut call, Input::Sip(FromSip::Invite(caller.clone())));
+        let [Output::Dsip(ToDsip::PlaceCall { claim, trust_basis }), Output::Sip(ToSip::Response(100))] = &out[..]
+        else {
+            panic!("a call and a 100, got {out:?}");
+        };
+        assert_eq!(claim.verified_attestation(), Attestation::A);
+        assert_eq!(trust_basis, "Gateway attested by gw.example · STIR attestation A (verified)");
+        assert_eq!(feed(&mut call, Input::Sip(FromSip::Invite(caller))), [Output::Ignored]);
+    }
+
+    #[test]
+    fn gw_31_and_56_ringing_says_so_and_trying_says_nothing() {
+        let mut call = inbound();
+        assert_eq!(feed(&mut call, dsip(FromDsip::Progress(Status::TRYING))), []);
+        assert_eq!(states(&call), ("offered", "early"));
+        for status in [Status::RINGING, Status::QUEUED, Status::FORWARDED] {
+            assert_eq!(feed(&mut call, dsip(FromDsip::Progress(status))), [Output::Sip(ToSip::Response(180))]);
+        }
+        assert_eq!(states(&call), ("alerting", "early"));
+    }
+
+    #[test]
+    fn gw_33_a_refusal_keeps_its_literal_token() {
+        for (reason, status, q850) in [
+            (Some(Reason::POLICY_FIRST_CONTACT_REQUIRED), 403, Some(21)),
+            (Some(Reason::USER_CANCELLED), 487, None),
+            (None, 500, Some(41)),
+        ] {
+            let mut call = inbound();
+            let header = Header(reason.clone().unwrap_or(Reason::SESSION_FAILED));
+            let with = reason::Outbound { status, q850, retry_after: false };
+            let out = feed(&mut call, dsip(FromDsip::Reject(reason.clone())));
+            assert_eq!(out, [Output::Sip(ToSip::Refuse { with, header })]);
+            assert_eq!(feed(&mut call, dsip(FromDsip::Reject(reason))), [Output::Ignored]);
+        }
+    }
+
+    #[test]
+    fn gw_35_a_cancel_cannot_tear_down_an_answered_call() {
+        let mut call = inbound();
+        feed(&mut call, dsip(FromDsip::Answer(AnsweredBy::USER)));
+        assert_eq!(feed(&mut call, Input::Sip(FromSip::Cancel)), [Output::Sip(ToSip::Response(200))]);
+        assert_eq!(states(&call), ("active", "confirmed"));
+    }
+
+    #[test]
+    fn gw_40_53_and_54_updates_cross_as_re_invites_without_video() {
+        let mut call = inbound();
+        feed(&mut call, dsip(FromDsip::Answer(AnsweredBy::SCREENING)));
+        let update = |adds_video| dsip(FromDsip::Update { direction: Flow::SendRecv, adds_video });
+        assert_eq!(feed(&mut call, update(false)), [Output::Sip(ToSip::Reinvite(Flow::SendRecv))]);
+        let refused = ToDsip::RejectUpdate(Reason::MEDIA_UNSUPPORTED);
+        assert_eq!(feed(&mut call, update(true)), [Output::Dsip(refused)]);
+        let accepted = [Output::Sip(ToSip::Accept(Flow::RecvOnly))];
+        assert_eq!(feed(&mut call, dsip(FromDsip::UpdateAnswered(Flow::RecvOnly))), accepted);
+        let out = feed(&mut call, dsip(FromDsip::UpdateRejected(Reason::MEDIA_UNSUPPORTED)));
+        let with = reason::Outbound { status: 488, q850: Some(65), retry_after: false };
+        let header = Header(Reason::MEDIA_UNSUPPORTED);
+        assert_eq!(out, [Output::Sip(ToSip::Refuse { with, header })]);
+        assert_eq!(states(&call), ("active", "confirmed"));
+    }
+
+    #[test]
+    fn gw_42_and_43_a_bye_ends_the_sip_call_once() {
+        let mut call = outbound(EarlyMedia::Auto, &[200]);
+        let ended = [bye(31, Reason::POLICY_TERMINATED), RELEASE];
+        assert_eq!(feed(&mut call, dsip(FromDsip::Bye(Some(Reason::POLICY_TERMINATED)))), ended);
+        assert_eq!(feed(&mut call, dsip(FromDsip::Bye(None))), [RELEASE]);
+        let mut early = outbound(EarlyMedia::Auto, &[183]);
+        assert_eq!(feed(&mut early, dsip(FromDsip::Bye(None))), [bye(16, Reason::USER_HANGUP), RELEASE]);
+        // The 200 comes all the same: it may not bring the call back.
+        let ended = [Output::Sip(ToSip::Ack), bye(16, Reason::SESSION_CANCELLED)];
+        assert_eq!(feed(&mut early, status(200)), ended);
+    }
+
+    #[test]
+    fn gw_44_and_45_a_sip_bye_is_always_answered() {
+        let mut call = outbound(EarlyMedia::Auto, &[200]);
+        let busy = Input::Sip(FromSip::Bye(Some(17)));
+        let ended = [Output::Sip(ToSip::Response(200)), Output::Dsip(ToDsip::Hangup(Reason::GATEWAY_MAPPED)), RELEASE];
+        assert_eq!(feed(&mut call, busy.clone()), ended);
+        assert_eq!(feed(&mut call, busy), [Output::Sip(ToSip::Response(200))]);
+    }
+
+    #[test]
+    fn gw_48_what_has_no_meaning_changes_nothing() {
+        let mut call = outbound(EarlyMedia::Auto, &[180]);
+        for input in [
+            dsip(FromDsip::Invite),
+            dsip(FromDsip::Answer(AnsweredBy::USER)),
+            dsip(FromDsip::Other),
+            Input::Sip(FromSip::Invite(Caller::default())),
+            Input::Sip(FromSip::Cancel),
+            Input::Sip(FromSip::Other),
+        ] {
+            assert_eq!(feed(&mut call, input.clone()), [Output::Ignored], "{input:?}");
+            assert_eq!(states(&call), ("proceeding", "early"));
+        }
+        assert_eq!(feed(&mut inbound(), status(200)), [Output::Ignored]);
+        assert_eq!(feed(&mut inbound(), Input::TimerC), [Output::Ignored]);
+    }
+}

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use dsip_endpoint::home::Home;
+use dsip_proto::link;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -21,8 +23,13 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 something that was checked did not hold, 2 wrong command line, 3 home or identity,
-4 target not found, 5 nobody reachable, 6 refused by the other side, 7 no answer, 8 the call broke off.
+Exit codes:
+  0  done                        5  nobody reachable
+  1  a check did not hold        6  refused by the other side
+  2  wrong command line          7  no answer
+  3  home or identity            8  the call broke off
+  4  target not found
+
 Start with: dsip demo";
 
 /// The flags every command takes, before or after its name.
@@ -63,6 +70,27 @@ pub(crate) struct Globals {
     /// One JSON object per line on standard output
     #[arg(long, global = true, env = "DSIP_JSON", help_heading = "Everywhere")]
     pub(crate) json: bool,
+}
+
+impl Globals {
+    /// The home in use.
+    pub(crate) fn home(&self) -> Result<Home, Failure> {
+        let dir = self.home.clone().or_else(Home::default_dir);
+        let remedy = "give --home DIR";
+        dir.map(Home::at).ok_or_else(|| Failure::home("home", "neither $XDG_DATA_HOME nor $HOME is set", remedy))
+    }
+
+    /// My node as a link names it, if I gave one.
+    pub(crate) fn node_hint(&self) -> Result<Option<link::Node>, Failure> {
+        let Some(node) = &self.node else { return Ok(None) };
+        let (uri, did) = match node.split_once('#') {
+            Some((uri, did)) => (uri, Some(did)),
+            None => (node.as_str(), None),
+        };
+        let did = did.map(str::parse).transpose();
+        let did = did.map_err(|error| Failure::usage("--node", error, "write wss://HOST:PORT/dsip#did:key:…"))?;
+        Ok(Some(link::Node { uri: uri.into(), did }))
+    }
 }
 
 /// What `dsip` can do.

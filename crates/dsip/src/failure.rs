@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use dsip_endpoint::home;
+
 /// The exit codes of `dsip`. `docs/guide/cli.md` documents them; scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -82,6 +84,42 @@ impl Failure {
             "wrong": self.wrong,
             "remedy": self.remedy,
         })
+    }
+}
+
+impl From<home::Error> for Failure {
+    fn from(error: home::Error) -> Self {
+        let (input, wrong, remedy) = match &error {
+            home::Error::Io { path, source } => (path.display().to_string(), source.to_string(), "check the directory"),
+            home::Error::Corrupted { path, what } => {
+                (path.display().to_string(), format!("is damaged: {what}"), "restore it from a copy, or move it away")
+            }
+            home::Error::TooNew { path, version } => (
+                path.display().to_string(),
+                format!("has format version {version}"),
+                "use the newer dsip that wrote it",
+            ),
+            home::Error::Exposed { path, mode } => {
+                let remedy = "`chmod 600` it, and consider who may have read it";
+                (path.display().to_string(), format!("others can read it (mode {mode:o})"), remedy)
+            }
+            home::Error::Exists { path } => (
+                path.display().to_string(),
+                "holds an identity already, which is not overwritten".into(),
+                "choose another --home, or keep it",
+            ),
+            home::Error::Missing { path, what } => {
+                (path.display().to_string(), (*what).into(), "run `dsip id new` first, or give the right --home")
+            }
+            home::Error::WrongPassphrase { path } => {
+                (path.display().to_string(), "the passphrase does not open it".into(), "try again")
+            }
+            home::Error::Delegation { what } => {
+                ("delegation".into(), what.clone(), "have `dsip id delegate` make one for this device's DID")
+            }
+            home::Error::Randomness | home::Error::Memory => ("system".into(), error.to_string(), "try again later"),
+        };
+        Self::home(input, wrong, remedy)
     }
 }
 

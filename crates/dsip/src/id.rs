@@ -1,8 +1,23 @@
 //! `dsip id`: identities, device keys and delegations.
 
+use std::fmt;
+use std::path::PathBuf;
+
+use dsip_endpoint::clock;
+use dsip_endpoint::home::{Guard, Home, Profile};
+use dsip_endpoint::qr;
+use dsip_proto::identity::Delegation;
+use dsip_proto::link;
+use dsip_proto::wire::{Did, Envelope};
+use serde::Serialize;
+use serde_json::Value;
+
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::passphrase;
+
+const DAY: u64 = 86_400;
 
 /// What `dsip id` takes.
 #[derive(Debug, clap::Args)]
@@ -13,14 +28,250 @@ pub(crate) struct Args {
 
 /// What to do with identities.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Action {
+enum Action {
     /// Make an identity, a device key and the delegation between them
-    New,
-    /// Show who I am
+    New(New),
+    /// Show who I am, by which device, and what it may do until when
     Show,
+    /// Show the link that others scan or click to call me
+    Qr(Qr),
+    /// Let another device act for me, or renew this one's permission; prints the delegation
+    Delegate(Delegate),
+    /// Make an identity for one context, linked to nothing
+    Ephemeral {
+        /// Where to keep it [default: a fresh directory that does not outlive the session]
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct New {
+    /// What I call myself; others see it as a claim
+    #[arg(long)]
+    name: Option<String>,
+    /// Make a device key alone; another device of mine will delegate to it
+    #[arg(long)]
+    device_only: bool,
+    /// Do not ask for a passphrase: keep a random one in the home, readable by its owner alone
+    #[arg(long, conflicts_with = "passphrase_file", conflicts_with = "device_only")]
+    no_passphrase: bool,
+    /// For how many days this device may act for the identity
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct Qr {
+    /// Leave out where I can be dialled (--node, --dht) and my name: only the DID
+    #[arg(long)]
+    bare: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Delegate {
+    /// The device's DID, as its `dsip id new --device-only` printed it [default: this device]
+    #[arg(value_name = "DEVICE")]
+    device: Option<Did>,
+    /// For how many days
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+}
+
+/// Who I am.
+#[derive(Serialize)]
+struct Me {
+    event: &'static str,
+    did: Option<Did>,
+    device: Did,
+    name: Option<String>,
+    delegations: Vec<Granted>,
+    home: PathBuf,
+    #[serde(skip)]
+    now: u64,
+}
+
+/// A delegation, in the clear and as it is presented to others.
+#[derive(Serialize)]
+struct Granted {
+    subject: Did,
+    device: Did,
+    capabilities: Vec<String>,
+    issued_at: u64,
+    expires_at: u64,
+    envelope: Value,
+}
+
+/// The link to somebody, as text and as a picture.
+#[derive(Serialize)]
+struct Scannable {
+    event: &'static str,
+    did: Did,
+    link: String,
+    #[serde(skip)]
+    picture: String,
+}
+
+/// A delegation that was just made.
+#[derive(Serialize)]
+struct Made {
+    event: &'static str,
+    #[serde(flatten)]
+    granted: Granted,
 }
 
 /// Runs the command.
-pub(crate) async fn run(_globals: &Globals, _out: &Output, _args: Args) -> Result<Exit, Failure> {
-    Err(Failure::fault("id", "this build does not have the command yet", "update dsip"))
+pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    match args.action {
+        Action::New(new) => create(globals, out, &new)?,
+        Action::Show => out.event(&Me::of(&globals.home()?)?),
+        Action::Qr(qr) => show_link(globals, out, &qr)?,
+        Action::Delegate(delegate) => make_delegation(globals, out, delegate)?,
+        Action::Ephemeral { dir } => {
+            let home = Home::at(match dir {
+                Some(dir) => dir,
+                None => fresh_dir()?,
+            });
+            home.create_ephemeral().map_err(Failure::from)?;
+            out.event(&Me::of(&home)?);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn create(globals: &Globals, out: &Output, new: &New) -> Result<(), Failure> {
+    let home = globals.home()?;
+    let name = new.name.as_deref().map(checked_name).transpose()?;
+    // Before anybody is asked to think of a passphrase.
+    if home.profile().is_ok() {
+        return Err(Failure::from(dsip_endpoint::home::Error::Exists { path: home.dir().into() }));
+    }
+    if new.device_only {
+        home.create_device(name).map_err(Failure::from)?;
+    } else {
+        let guard = if new.no_passphrase { Guard::Unattended } else { Guard::Passphrase(passphrase::choose(globals)?) };
+        home.create(name, &guard, clock::now(), new.days * DAY).map_err(Failure::from)?;
+    }
+    out.event(&Me::of(&home)?);
+    Ok(())
+}
+
+fn show_link(globals: &Globals, out: &Output, args: &Qr) -> Result<(), Failure> {
+    let profile = globals.home()?.profile().map_err(Failure::from)?;
+    let did = profile.identity.clone().ok_or_else(|| nobody(&profile))?;
+    let mut link = link::Link::to(did.clone());
+    if !args.bare {
+        link.nodes.extend(globals.node_hint()?);
+        link.dht.clone_from(&globals.dht);
+        link.name = profile.name;
+    }
+    let link = link.to_string();
+    let picture =
+        qr::picture(&link).map_err(|error| Failure::usage("the link", error, "use --bare, or give fewer --dht"))?;
+    out.event(&Scannable { event: "link", did, link, picture });
+    Ok(())
+}
+
+fn make_delegation(globals: &Globals, out: &Output, args: Delegate) -> Result<(), Failure> {
+    let home = globals.home()?;
+    let profile = home.profile().map_err(Failure::from)?;
+    let device = args.device.unwrap_or(profile.device);
+    let (key, kid) = home.unlock(&passphrase::unlock(globals, &home)?).map_err(Failure::from)?;
+    let made = home.delegate(&key, &kid, &device, clock::now(), args.days * DAY).map_err(Failure::from)?;
+    let granted =
+        Granted::read(&made).ok_or_else(|| Failure::fault("the delegation", "is not readable", "report it"))?;
+    out.event(&Made { event: "delegation", granted });
+    Ok(())
+}
+
+/// Names travel in messages and links, and stand on other people's screens.
+fn checked_name(name: &str) -> Result<&str, Failure> {
+    let name = name.trim();
+    let fits = !name.is_empty() && name.chars().count() <= link::MAX_NAME && !name.chars().any(char::is_control);
+    let wrong = format!("has to have 1 to {} characters, none of them a control character", link::MAX_NAME);
+    if fits { Ok(name) } else { Err(Failure::usage("--name", wrong, "give another one")) }
+}
+
+/// A directory of this user alone, in memory where the system has such a place.
+fn fresh_dir() -> Result<PathBuf, Failure> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
+    let base = base.unwrap_or_else(std::env::temp_dir);
+    let number = std::process::id();
+    (0..1000)
+        .map(|attempt| base.join(format!("dsip-ephemeral-{number}-{attempt}")))
+        .find(|dir| !dir.exists())
+        .ok_or_else(|| Failure::home(base.display(), "is full of ephemeral identities", "name a directory"))
+}
+
+fn nobody(profile: &Profile) -> Failure {
+    let wrong = format!("nobody delegated to {} yet", profile.device);
+    Failure::home("identity", wrong, "run `dsip id delegate` with it where the identity is, and `dsip id import` here")
+}
+
+impl Me {
+    fn of(home: &Home) -> Result<Self, Failure> {
+        let profile = home.profile().map_err(Failure::from)?;
+        let delegations = home.delegations().map_err(Failure::from)?;
+        Ok(Self {
+            event: "identity",
+            did: profile.identity,
+            device: profile.device,
+            name: profile.name,
+            delegations: delegations.iter().filter_map(Granted::read).collect(),
+            home: home.dir().into(),
+            now: clock::now().wall.secs(),
+        })
+    }
+}
+
+impl Granted {
+    fn read(envelope: &Envelope) -> Option<Self> {
+        let claim = Delegation::claimed(envelope)?;
+        Some(Self {
+            subject: claim.subject,
+            device: claim.device,
+            capabilities: claim.capabilities,
+            issued_at: claim.issued_at,
+            expires_at: claim.expires_at,
+            envelope: serde_json::from_str(&envelope.text()).ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Me {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.did {
+            Some(did) => writeln!(f, "identity  {did}")?,
+            None => writeln!(f, "identity  none yet; have this device delegated to, then `dsip id import` the result")?,
+        }
+        writeln!(f, "device    {}", self.device)?;
+        if let Some(name) = &self.name {
+            writeln!(f, "name      {name}")?;
+        }
+        for granted in &self.delegations {
+            let whom = if granted.device == self.device { "this device" } else { granted.device.as_str() };
+            let left = granted.expires_at.saturating_sub(self.now);
+            match left / DAY {
+                _ if left == 0 => {
+                    writeln!(f, "expired   {whom} may no longer act for the identity; `dsip id delegate` renews")?
+                }
+                0 => writeln!(f, "allowed   {whom}, for {} more hours", left / 3600)?,
+                days => writeln!(f, "allowed   {whom}, for {days} more days")?,
+            }
+        }
+        write!(f, "home      {}", self.home.display())
+    }
+}
+
+impl fmt::Display for Scannable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.picture, self.link)
+    }
+}
+
+impl fmt::Display for Made {
+    /// Nothing but the file's content, so that it can be redirected.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.granted.envelope)
+    }
 }

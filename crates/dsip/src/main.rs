@@ -15,6 +15,7 @@ mod id;
 mod introduce;
 mod node;
 mod output;
+mod passphrase;
 mod requests;
 mod resolve;
 

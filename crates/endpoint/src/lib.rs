@@ -1,4 +1,6 @@
 //! The embeddable native endpoint: drives the rules of dsip-proto and the media of dsip-media over real sockets, DHT, files and devices.
+pub mod clock;
 pub mod home;
 pub mod link;
+pub mod qr;
 pub mod tls;

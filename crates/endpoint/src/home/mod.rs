@@ -15,6 +15,7 @@
 //! delegation is worth: `dsip_proto::identity` and `dsip_proto::envelope` do. This module keeps bytes safe: from
 //! crashes, from a second process, and from other users of the machine.
 
+mod keys;
 mod seal;
 mod seen;
 mod store;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::keys::{Guard, Profile};
 pub use self::seal::Passphrase;
 pub use self::seen::SeenLog;
 use self::store::Access;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::Error;
 
@@ -65,6 +66,11 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
 
 /// Reads a file of the given format; `None` if there is none.
 pub(super) fn read<T: DeserializeOwned>(path: &Path, format: &str, access: Access) -> Result<Option<T>, Error> {
+    read_text(path, access)?.map(|text| parse(path, format, &text)).transpose()
+}
+
+/// Reads a file of plain text; `None` if there is none.
+pub(super) fn read_text(path: &Path, access: Access) -> Result<Option<Zeroizing<String>>, Error> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -77,12 +83,12 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, format: &str, access: Acces
     if about.len() > MAX_FILE {
         return Err(Error::Corrupted { path: path.into(), what: format!("{} bytes long", about.len()) });
     }
-    let mut text = zeroize::Zeroizing::new(String::new());
+    let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(|error| match error.kind() {
         ErrorKind::InvalidData => Error::Corrupted { path: path.into(), what: "not text".into() },
         _ => Error::io(path)(error),
     })?;
-    parse(path, format, &text).map(Some)
+    Ok(Some(text))
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, format: &str, text: &str) -> Result<T, Error> {
@@ -104,7 +110,7 @@ fn parse<T: DeserializeOwned>(path: &Path, format: &str, text: &str) -> Result<T
 /// Writes a file so that a reader, or a crash at any moment, finds the old content or the new, never a mixture.
 pub(super) fn write<T: Serialize>(path: &Path, format: &str, access: Access, content: &T) -> Result<(), Error> {
     let versioned = Versioned { format: format.into(), version: VERSION, content };
-    let mut text = zeroize::Zeroizing::new(Vec::new());
+    let mut text = Zeroizing::new(Vec::new());
     serde_json::to_writer_pretty(&mut *text, &versioned)
         .map_err(|error| Error::Corrupted { path: path.into(), what: error.to_string() })?;
     text.push(b'\n');

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::key::{KeyId, SecretKey};
+use crate::wire::json::{self, Json};
 use crate::wire::{Did, Envelope, base64url};
 
 /// The payload of a delegation. Built here it is a statement still to be signed; a received one is only believed by
@@ -39,6 +40,24 @@ impl Delegation {
         #[expect(clippy::expect_used, reason = "strings and integers always serialise")]
         let payload = serde_json::to_string(self).expect("plain data serialises");
         Envelope::seal(&protected, &payload, |bytes| key.sign(bytes))
+    }
+
+    /// What an envelope claims as a delegation, unverified: for showing one's own, and for saying what does not fit.
+    #[must_use]
+    pub fn claimed(envelope: &Envelope) -> Option<Self> {
+        let payload = envelope.payload_bytes();
+        let json = json::parse(std::str::from_utf8(&payload).ok()?).ok()?.root;
+        let text = |name| json.get(name).and_then(Json::as_str);
+        let seconds = |name| json.get(name).and_then(Json::as_int).and_then(|value| u64::try_from(value).ok());
+        let capabilities = json.get("capabilities")?.as_array()?;
+        (text("type")? == Self::TYPE).then_some(())?;
+        Some(Self {
+            subject: text("subject")?.parse().ok()?,
+            device: text("device")?.parse().ok()?,
+            capabilities: capabilities.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+            issued_at: seconds("issued_at")?,
+            expires_at: seconds("expires_at")?,
+        })
     }
 }
 
@@ -76,4 +95,23 @@ pub(crate) fn header(kid: &KeyId) -> String {
     // A DID needs no escapes in JSON, but a fragment may hold anything.
     let kid = serde_json::Value::from(kid.to_string());
     format!(r#"{{"alg":"EdDSA","kid":{kid},"typ":"dsip+json"}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_delegation_claims_what_was_said() {
+        let (identity, device) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]).did());
+        let said = Delegation {
+            subject: identity.did(),
+            device,
+            capabilities: vec![Delegation::SIGNALING.to_owned()],
+            issued_at: 1_760_000_000,
+            expires_at: 1_760_086_400,
+        };
+        let envelope = said.sign(&identity, &identity.public().kid());
+        assert_eq!(Delegation::claimed(&envelope), Some(said));
+    }
 }

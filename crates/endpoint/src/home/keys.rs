@@ -1,0 +1,347 @@
+//! Who the owner of a home is: identity key, device key, and the delegations between them.
+
+use std::path::PathBuf;
+
+use dsip_proto::identity::{self, Delegation, KeyId, SecretKey};
+use dsip_proto::time::Now;
+use dsip_proto::wire::{Did, Envelope};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::seal::{Passphrase, Sealed, Shut, Work};
+use super::store::{self, Access};
+use super::{Error, Home};
+
+/// More delegations than this are not one person's devices.
+const MAX_DELEGATIONS: usize = 256;
+
+/// What a delegation made here allows.
+const CAPABILITIES: [&str; 2] = [Delegation::SIGNALING, Delegation::INTERACTIVE_MEDIA];
+
+/// Who the owner of a home is. Public: it names keys and holds none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The identity; `None` on a device that nobody delegated to yet.
+    pub identity: Option<Did>,
+    /// The device: the `did:key` of the device key.
+    pub device: Did,
+    /// What the owner calls themself. A claim, shown to others as one.
+    pub name: Option<String>,
+}
+
+/// How the identity key is to be guarded.
+#[derive(Debug)]
+pub enum Guard {
+    /// By a passphrase that is asked for.
+    Passphrase(Passphrase),
+    /// By a random passphrase that lies in the home, for machines that run by themselves.
+    Unattended,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeviceKey {
+    did: Did,
+    secret: Zeroizing<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IdentityKey {
+    kid: String,
+    #[serde(flatten)]
+    sealed: Sealed,
+}
+
+impl Home {
+    /// Makes an identity, a device key, and the delegation from one to the other.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] rather than overwrite anything; whatever the system or the directory refuses.
+    pub fn create(&self, name: Option<&str>, guard: &Guard, now: Now, lifetime: u64) -> Result<Profile, Error> {
+        self.create_with(|home| {
+            let (identity, device) = (fresh_key()?, fresh_key()?);
+            let kid = identity.public().kid();
+            let (passphrase, work) = match guard {
+                Guard::Passphrase(passphrase) => (passphrase.clone(), Work::PERSON),
+                Guard::Unattended => (Passphrase::random()?, Work::RANDOM),
+            };
+            let sealed = Sealed::seal(identity.to_bytes().as_slice(), &kid.to_string(), &passphrase, work)?;
+            if matches!(guard, Guard::Unattended) {
+                store::replace(&home.path("unlock"), Access::Owner, format!("{}\n", passphrase.as_str()).as_bytes())?;
+            }
+            let sealed = IdentityKey { kid: kid.to_string(), sealed };
+            store::write(&home.path("identity.key"), "dsip/identity-key", Access::Owner, &sealed)?;
+            home.write_device(&device)?;
+            let profile =
+                Profile { identity: Some(identity.did()), device: device.did(), name: name.map(str::to_owned) };
+            let from = now.wall.secs();
+            let delegation = identity::delegate(
+                &identity,
+                &kid,
+                &profile.device,
+                &CAPABILITIES,
+                from,
+                from.saturating_add(lifetime),
+            );
+            home.write_delegations(&[delegation])?;
+            Ok(profile)
+        })
+    }
+
+    /// Makes a device key alone, for a device that an identity elsewhere delegates to.
+    ///
+    /// # Errors
+    /// As [`Home::create`].
+    pub fn create_device(&self, name: Option<&str>) -> Result<Profile, Error> {
+        self.create_with(|home| {
+            let device = fresh_key()?;
+            home.write_device(&device)?;
+            Ok(Profile { identity: None, device: device.did(), name: name.map(str::to_owned) })
+        })
+    }
+
+    /// Makes an identity for one context: a single key that is identity and device in one, so that nothing delegates and
+    /// nothing links it to anybody.
+    ///
+    /// # Errors
+    /// As [`Home::create`].
+    pub fn create_ephemeral(&self) -> Result<Profile, Error> {
+        self.create_with(|home| {
+            let key = fresh_key()?;
+            home.write_device(&key)?;
+            Ok(Profile { identity: Some(key.did()), device: key.did(), name: None })
+        })
+    }
+
+    /// Who the owner is.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if nobody made an identity or a device here yet.
+    pub fn profile(&self) -> Result<Profile, Error> {
+        let profile = store::read(&self.path("profile.json"), "dsip/profile", Access::Directory)?;
+        profile.ok_or_else(|| Error::Missing { path: self.dir().into(), what: "no identity here" })
+    }
+
+    /// The device key.
+    ///
+    /// # Errors
+    /// [`Error::Exposed`] if others can read the file; [`Error::Missing`] or [`Error::Corrupted`] as it is.
+    pub fn device(&self) -> Result<SecretKey, Error> {
+        let path = self.path("device.key");
+        let stored: Option<DeviceKey> = store::read(&path, "dsip/device-key", Access::Owner)?;
+        let stored = stored.ok_or_else(|| Error::Missing { path: self.dir().into(), what: "no device key here" })?;
+        let key = decode(&stored.secret).filter(|key| key.did() == stored.did);
+        key.ok_or_else(|| Error::Corrupted { path, what: "the key is not that of the DID beside it".into() })
+    }
+
+    /// Opens the identity key. Takes a good part of a second on purpose.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassphrase`]; [`Error::Missing`] on a device that only has a device key.
+    pub fn unlock(&self, passphrase: &Passphrase) -> Result<(SecretKey, KeyId), Error> {
+        let path = self.path("identity.key");
+        let stored: Option<IdentityKey> = store::read(&path, "dsip/identity-key", Access::Owner)?;
+        let stored = stored.ok_or_else(|| Error::Missing {
+            path: self.dir().into(),
+            what: "the identity key is not on this device",
+        })?;
+        let secret = stored.sealed.open(&stored.kid, passphrase).map_err(|shut| match shut {
+            Shut::WrongPassphrase => Error::WrongPassphrase { path: path.clone() },
+            Shut::Malformed => Error::Corrupted { path: path.clone(), what: "not a sealed key".into() },
+        })?;
+        let kid = stored.kid.parse().ok();
+        let key = <&[u8; 32]>::try_from(secret.as_slice()).ok().map(SecretKey::from_bytes);
+        key.zip(kid).ok_or(Error::Corrupted { path, what: "what was sealed is not a key".into() })
+    }
+
+    /// The passphrase that lies in the home, if it was made for unattended use.
+    ///
+    /// # Errors
+    /// [`Error::Exposed`] if others can read it.
+    pub fn stored_passphrase(&self) -> Result<Option<Passphrase>, Error> {
+        let text = store::read_text(&self.path("unlock"), Access::Owner)?;
+        Ok(text.map(|text| Passphrase::new(text.lines().next().unwrap_or_default())))
+    }
+
+    /// Signs a delegation for `device`, keeps a copy, and returns it.
+    ///
+    /// # Errors
+    /// If the copy cannot be kept.
+    pub fn delegate(
+        &self,
+        key: &SecretKey,
+        kid: &KeyId,
+        device: &Did,
+        now: Now,
+        lifetime: u64,
+    ) -> Result<Envelope, Error> {
+        let from = now.wall.secs();
+        let delegation = identity::delegate(key, kid, device, &CAPABILITIES, from, from.saturating_add(lifetime));
+        self.keep(&delegation, now)?;
+        Ok(delegation)
+    }
+
+    /// The delegations this home knows: those that this device has, and those made here for others.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn delegations(&self) -> Result<Vec<Envelope>, Error> {
+        let path = self.path("delegations.json");
+        let stored: Vec<Value> = store::read(&path, "dsip/delegations", Access::Directory)?.unwrap_or_default();
+        let parse = |value: Value| Envelope::parse(&value.to_string()).ok();
+        stored
+            .into_iter()
+            .map(|value| {
+                parse(value).ok_or_else(|| Error::Corrupted { path: path.clone(), what: "not envelopes".into() })
+            })
+            .collect()
+    }
+
+    /// Adds a delegation, and drops those that have expired or that it renews.
+    fn keep(&self, delegation: &Envelope, now: Now) -> Result<(), Error> {
+        let _guard = store::lock(self.dir())?;
+        let mut all = self.delegations()?;
+        let new = Delegation::claimed(delegation);
+        all.retain(|old| {
+            Delegation::claimed(old).is_some_and(|old| {
+                let renewed = new.as_ref().is_some_and(|new| new.subject == old.subject && new.device == old.device);
+                old.expires_at > now.wall.secs() && !renewed
+            })
+        });
+        all.push(delegation.clone());
+        if all.len() > MAX_DELEGATIONS {
+            return Err(Error::Delegation { what: format!("there are {MAX_DELEGATIONS} already") });
+        }
+        self.write_delegations(&all)
+    }
+
+    fn create_with(&self, make: impl FnOnce(&Self) -> Result<Profile, Error>) -> Result<Profile, Error> {
+        store::make_dir(self.dir())?;
+        let _guard = store::lock(self.dir())?;
+        if ["profile.json", "identity.key", "device.key"].iter().any(|file| self.path(file).exists()) {
+            return Err(Error::Exists { path: self.dir().into() });
+        }
+        let profile = make(self)?;
+        // Last, so that a home without it is one whose making was interrupted, and never half of one in use.
+        self.write_profile(&profile)?;
+        Ok(profile)
+    }
+
+    fn write_profile(&self, profile: &Profile) -> Result<(), Error> {
+        store::write(&self.path("profile.json"), "dsip/profile", Access::Directory, profile)
+    }
+
+    fn write_device(&self, key: &SecretKey) -> Result<(), Error> {
+        let stored = DeviceKey { did: key.did(), secret: encode(key) };
+        store::write(&self.path("device.key"), "dsip/device-key", Access::Owner, &stored)
+    }
+
+    fn write_delegations(&self, all: &[Envelope]) -> Result<(), Error> {
+        let path: PathBuf = self.path("delegations.json");
+        let values: Result<Vec<Value>, _> = all.iter().map(|envelope| serde_json::from_str(&envelope.text())).collect();
+        let values = values.map_err(|error| Error::Corrupted { path: path.clone(), what: error.to_string() })?;
+        store::write(&path, "dsip/delegations", Access::Directory, &values)
+    }
+}
+
+/// A key from the system's randomness.
+fn fresh_key() -> Result<SecretKey, Error> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *secret).map_err(|_| Error::Randomness)?;
+    Ok(SecretKey::from_bytes(&secret))
+}
+
+fn encode(key: &SecretKey) -> Zeroizing<String> {
+    use base64ct::Encoding as _;
+    Zeroizing::new(base64ct::Base64UrlUnpadded::encode_string(key.to_bytes().as_slice()))
+}
+
+fn decode(text: &str) -> Option<SecretKey> {
+    use base64ct::Encoding as _;
+    let mut secret = Zeroizing::new([0; 32]);
+    let length = base64ct::Base64UrlUnpadded::decode(text, &mut *secret).ok()?.len();
+    (length == secret.len()).then(|| SecretKey::from_bytes(&secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dsip_proto::time::{Tick, Wall};
+
+    use super::*;
+
+    const YEAR: u64 = 365 * 86_400;
+
+    fn now() -> Now {
+        Now { tick: Tick::default(), wall: Wall::from_secs(1_760_000_000) }
+    }
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = Home::at(dir.path().join("home"));
+        (dir, home)
+    }
+
+    #[test]
+    fn a_new_home_holds_an_identity_a_device_and_their_delegation() {
+        let (_dir, home) = home();
+        assert!(matches!(home.profile(), Err(Error::Missing { .. })));
+        let made = home.create(Some("Alice"), &Guard::Unattended, now(), YEAR).expect("made");
+        assert_eq!(home.profile().expect("read"), made);
+        assert_eq!(home.device().expect("the device key").did(), made.device);
+        let passphrase = home.stored_passphrase().expect("readable").expect("there");
+        let (key, kid) = home.unlock(&passphrase).expect("unlocked");
+        assert_eq!(Some(key.did()), made.identity);
+        assert_eq!(kid, key.public().kid());
+        let delegations = home.delegations().expect("read");
+        let claims: Vec<_> = delegations.iter().filter_map(Delegation::claimed).collect();
+        assert!(
+            matches!(&claims[..], [one] if one.device == made.device && Some(&one.subject) == made.identity.as_ref())
+        );
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let (_dir, home) = home();
+        home.create_device(None).expect("made");
+        for again in
+            [home.create(None, &Guard::Unattended, now(), YEAR), home.create_device(None), home.create_ephemeral()]
+        {
+            assert!(matches!(again, Err(Error::Exists { .. })));
+        }
+    }
+
+    #[test]
+    fn a_passphrase_opens_the_identity_and_another_does_not() {
+        let (_dir, home) = home();
+        let guard = Guard::Passphrase(Passphrase::new("correct horse battery staple"));
+        home.create(None, &guard, now(), YEAR).expect("made");
+        assert!(home.stored_passphrase().expect("readable").is_none());
+        assert!(home.unlock(&Passphrase::new("correct horse battery staple")).is_ok());
+        assert!(matches!(home.unlock(&Passphrase::new("wrong")), Err(Error::WrongPassphrase { .. })));
+    }
+
+    #[test]
+    fn renewing_replaces_and_expired_ones_go() {
+        let (_dir, home) = home();
+        let me = home.create(None, &Guard::Unattended, now(), 100).expect("made");
+        let passphrase = home.stored_passphrase().expect("readable").expect("there");
+        let (key, kid) = home.unlock(&passphrase).expect("unlocked");
+        home.delegate(&key, &kid, &me.device, now(), YEAR).expect("renewed");
+        assert_eq!(home.delegations().expect("read").len(), 1);
+        let other = fresh_key().expect("a key").did();
+        let much_later = now().later(Duration::from_secs(YEAR));
+        home.delegate(&key, &kid, &other, much_later, YEAR).expect("signed");
+        let left: Vec<_> = home.delegations().expect("read").iter().filter_map(Delegation::claimed).collect();
+        assert!(matches!(&left[..], [one] if one.device == other));
+    }
+
+    #[test]
+    fn an_ephemeral_identity_is_one_key_and_no_delegation() {
+        let (_dir, home) = home();
+        let me = home.create_ephemeral().expect("made");
+        assert_eq!(me.identity.as_ref(), Some(&me.device));
+        assert!(home.delegations().expect("read").is_empty());
+    }
+}

@@ -59,6 +59,16 @@ impl Encoder {
         encoder
     }
 
+    /// An encoder for a file: every frame yields a packet, and none carries redundancy, since nothing gets lost.
+    #[must_use]
+    pub fn for_file() -> Self {
+        let mut encoder = Self::new();
+        encoder.set(OPUS_SET_INBAND_FEC_REQUEST, 0);
+        encoder.set(OPUS_SET_DTX_REQUEST, 0);
+        encoder.expect_loss(0.0);
+        encoder
+    }
+
     /// Encodes one frame of [`FRAME`] samples, each within ±1. `None` when nothing needs to be sent: during silence the
     /// encoder speaks up a few times a second only (DTX). A frame of another length is refused likewise.
     pub fn encode(&mut self, pcm: &[f32]) -> Option<Vec<u8>> {

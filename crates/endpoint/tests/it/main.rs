@@ -1,0 +1,3 @@
+//! The endpoint on real sockets, files and programs.
+
+mod media;

@@ -1,12 +1,13 @@
 //! `dsip id`: identities, device keys and delegations.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use dsip_endpoint::clock;
 use dsip_endpoint::home::{Guard, Home, Profile};
 use dsip_endpoint::qr;
-use dsip_proto::identity::Delegation;
+use dsip_proto::identity::{Delegation, Documents};
 use dsip_proto::link;
 use dsip_proto::wire::{Did, Envelope};
 use serde::Serialize;
@@ -18,6 +19,9 @@ use crate::output::Output;
 use crate::passphrase;
 
 const DAY: u64 = 86_400;
+
+/// A delegation file is one envelope; nothing longer is read.
+const MAX_DELEGATION_FILE: u64 = 65_536;
 
 /// What `dsip id` takes.
 #[derive(Debug, clap::Args)]
@@ -37,6 +41,12 @@ enum Action {
     Qr(Qr),
     /// Let another device act for me, or renew this one's permission; prints the delegation
     Delegate(Delegate),
+    /// Take in a delegation that was made for this device
+    Import {
+        /// The file; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Make an identity for one context, linked to nothing
     Ephemeral {
         /// Where to keep it [default: a fresh directory that does not outlive the session]
@@ -127,6 +137,12 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         Action::Show => out.event(&Me::of(&globals.home()?)?),
         Action::Qr(qr) => show_link(globals, out, &qr)?,
         Action::Delegate(delegate) => make_delegation(globals, out, delegate)?,
+        Action::Import { file } => {
+            let home = globals.home()?;
+            let delegation = read_delegation(&file)?;
+            home.adopt(&delegation, &Documents::default(), clock::now()).map_err(Failure::from)?;
+            out.event(&Me::of(&home)?);
+        }
         Action::Ephemeral { dir } => {
             let home = Home::at(match dir {
                 Some(dir) => dir,
@@ -182,6 +198,25 @@ fn make_delegation(globals: &Globals, out: &Output, args: Delegate) -> Result<()
         Granted::read(&made).ok_or_else(|| Failure::fault("the delegation", "is not readable", "report it"))?;
     out.event(&Made { event: "delegation", granted });
     Ok(())
+}
+
+/// Reads what `dsip id delegate` printed, in either of its forms.
+fn read_delegation(file: &Path) -> Result<Envelope, Failure> {
+    let input = file.display();
+    let unreadable =
+        |error: std::io::Error| Failure::usage(file.display(), error, "give the file `dsip id delegate` printed");
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().take(MAX_DELEGATION_FILE).read_to_string(&mut text).map_err(unreadable)?;
+    } else {
+        let file = std::fs::File::open(file).map_err(unreadable)?;
+        file.take(MAX_DELEGATION_FILE).read_to_string(&mut text).map_err(unreadable)?;
+    }
+    let parsed = serde_json::from_str::<Value>(&text).ok();
+    let envelope = parsed.map(|value| value.get("envelope").cloned().unwrap_or(value));
+    envelope
+        .and_then(|envelope| Envelope::parse(&envelope.to_string()).ok())
+        .ok_or_else(|| Failure::usage(input, "not a delegation", "give the file `dsip id delegate` printed"))
 }
 
 /// Names travel in messages and links, and stand on other people's screens.

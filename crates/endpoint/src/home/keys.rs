@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use dsip_proto::identity::{self, Delegation, KeyId, SecretKey};
-use dsip_proto::time::Now;
+use dsip_proto::envelope::{Supported, Verifier};
+use dsip_proto::identity::{self, Delegation, Documents, KeyId, SecretKey};
+use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::{Did, Envelope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -181,6 +182,35 @@ impl Home {
         Ok(delegation)
     }
 
+    /// Takes in a delegation that an identity elsewhere made for this device. From then on the device is that identity's.
+    ///
+    /// `documents` has to hold the subject's document unless the subject is a `did:key`.
+    ///
+    /// # Errors
+    /// [`Error::Delegation`] if it is for another device, from another identity than before, not valid now, or not signed by
+    /// whom it names.
+    pub fn adopt(&self, delegation: &Envelope, documents: &Documents, now: Now) -> Result<Profile, Error> {
+        let refuse = |what: &str| Error::Delegation { what: what.into() };
+        let mut profile = self.profile()?;
+        let claim = Delegation::claimed(delegation).ok_or_else(|| refuse("this is not a delegation"))?;
+        if claim.device != profile.device {
+            return Err(refuse(&format!("it is for {}, this device is {}", claim.device, profile.device)));
+        }
+        if profile.identity.as_ref().is_some_and(|identity| *identity != claim.subject) {
+            return Err(refuse("this device belongs to another identity already"));
+        }
+        let mut verifier = Verifier::new(Supported::default(), Seed::new(*random()?));
+        verifier.learn(delegation);
+        let verdict = verifier.may_act(&claim.subject, &profile.device, now, documents);
+        verdict.map_err(|code| refuse(&format!("it does not hold ({code})")))?;
+        self.keep(delegation, now)?;
+        if profile.identity.is_none() {
+            profile.identity = Some(claim.subject);
+            self.write_profile(&profile)?;
+        }
+        Ok(profile)
+    }
+
     /// The delegations this home knows: those that this device has, and those made here for others.
     ///
     /// # Errors
@@ -246,9 +276,14 @@ impl Home {
 
 /// A key from the system's randomness.
 fn fresh_key() -> Result<SecretKey, Error> {
-    let mut secret = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *secret).map_err(|_| Error::Randomness)?;
-    Ok(SecretKey::from_bytes(&secret))
+    random().map(|secret| SecretKey::from_bytes(&secret))
+}
+
+/// 32 bytes of the system's randomness.
+fn random() -> Result<Zeroizing<[u8; 32]>, Error> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(|_| Error::Randomness)?;
+    Ok(bytes)
 }
 
 fn encode(key: &SecretKey) -> Zeroizing<String> {
@@ -320,6 +355,38 @@ mod tests {
         assert!(home.stored_passphrase().expect("readable").is_none());
         assert!(home.unlock(&Passphrase::new("correct horse battery staple")).is_ok());
         assert!(matches!(home.unlock(&Passphrase::new("wrong")), Err(Error::WrongPassphrase { .. })));
+    }
+
+    #[test]
+    fn a_second_device_joins_by_a_delegation_made_for_it() {
+        let ((_a, phone), (_b, laptop)) = (home(), home());
+        let alice = phone.create(Some("Alice"), &Guard::Unattended, now(), YEAR).expect("made");
+        let device = laptop.create_device(Some("laptop")).expect("made").device;
+        let passphrase = phone.stored_passphrase().expect("readable").expect("there");
+        let (key, kid) = phone.unlock(&passphrase).expect("unlocked");
+        let delegation = phone.delegate(&key, &kid, &device, now(), YEAR).expect("signed");
+        let joined = laptop.adopt(&delegation, &Documents::default(), now()).expect("adopted");
+        assert_eq!(joined.identity, alice.identity);
+        assert_eq!(laptop.delegations().expect("read"), [delegation]);
+        assert_eq!(phone.delegations().expect("read").len(), 2);
+    }
+
+    #[test]
+    fn del_1_a_delegation_for_another_device_expired_or_forged_is_not_adopted() {
+        let ((_a, phone), (_b, laptop)) = (home(), home());
+        phone.create(None, &Guard::Unattended, now(), YEAR).expect("made");
+        let mine = laptop.create_device(None).expect("made").device;
+        let passphrase = phone.stored_passphrase().expect("readable").expect("there");
+        let (key, kid) = phone.unlock(&passphrase).expect("unlocked");
+        let other = fresh_key().expect("a key");
+        let from = now().wall.secs();
+        let for_another = identity::delegate(&key, &kid, &other.did(), &CAPABILITIES, from, from + YEAR);
+        let expired = identity::delegate(&key, &kid, &mine, &CAPABILITIES, from - 10, from);
+        let forged = identity::delegate(&other, &kid, &mine, &CAPABILITIES, from, from + YEAR);
+        for bad in [for_another, expired, forged] {
+            assert!(matches!(laptop.adopt(&bad, &Documents::default(), now()), Err(Error::Delegation { .. })));
+        }
+        assert_eq!(laptop.profile().expect("read").identity, None);
     }
 
     #[test]

@@ -133,6 +133,13 @@ impl Verifier {
         self.stored = self.store.values().map(Vec::len).sum();
     }
 
+    /// Whether `device` may act for `subject` now, by the stored delegations alone (DEL-10 to DEL-12).
+    pub fn may_act(&mut self, subject: &Did, device: &Did, now: Now, documents: &Documents) -> Result<(), Code> {
+        let (store, known) = (&mut self.store, &mut self.delegations);
+        let mut bench = Bench { store, header: &mut [], known, documents, now_secs: now.wall.secs() };
+        bench.bind(subject.as_str(), device.as_str())
+    }
+
     /// The ids seen so far.
     #[must_use]
     pub const fn seen(&self) -> &SeenIds {

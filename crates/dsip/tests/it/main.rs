@@ -1,0 +1,33 @@
+//! The binary as a person or a script meets it: arguments in, lines and exit codes out.
+
+mod conformance;
+mod id;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Runs `dsip` with a home of its own, without a terminal and without this machine's settings.
+fn dsip(home: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dsip"));
+    for name in ["DSIP_HOME", "DSIP_NODE", "DSIP_DHT", "DSIP_CA", "DSIP_PASSPHRASE_FILE", "DSIP_JSON", "DSIP_LOG"] {
+        command.env_remove(name);
+    }
+    command.env("DSIP_HOME", home).args(arguments).stdin(Stdio::null());
+    command.output().expect("the binary runs")
+}
+
+/// The last line of standard output, as JSON.
+fn last_event(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    let line = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {text:?}; {output:?}"))
+}
+
+/// The one line of a failure.
+fn complaint(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).expect("text");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}

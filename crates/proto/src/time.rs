@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// Both clocks, read by the driver at one moment and handed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
     /// Monotonic time, for timers.
     pub tick: Tick,

@@ -136,15 +136,15 @@ pub struct Engine {
     ended_order: VecDeque<(Tick, Ulid)>,
     timers: Timers,
     contacts: Contacts,
-    /// The identity each device acts for, as verified delegations and `hello`s showed (DEL-24).
-    identities: BTreeMap<Did, Did>,
+    /// The identity each device acts for, as verified delegations and `hello`s showed, and until when (DEL-24).
+    identities: BTreeMap<Did, (Did, Option<u64>)>,
     identities_order: VecDeque<Did>,
 }
 
 impl Engine {
     /// An endpoint without sessions.
     #[must_use]
-    pub fn new(config: Config, now: Now) -> Self {
+    pub fn new(config: Config) -> Self {
         let lengths = TimerLengths {
             establish: clamp(config.t_establish, &T_ESTABLISH),
             ring: clamp(config.t_ring, &T_RING),
@@ -155,7 +155,7 @@ impl Engine {
             identity: config.identity,
             lengths,
             first_contact_required: config.first_contact_required,
-            now,
+            now: Now::default(),
             live: BTreeMap::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
@@ -173,7 +173,10 @@ impl Engine {
         self.forget_ended();
         match input {
             Input::Tick => {}
-            Input::Received(received) => self.receive(&received, out),
+            Input::Received(mut received) => {
+                self.complete(&mut received);
+                self.receive(&received, out);
+            }
             Input::Command(command) => {
                 if let Err(refused) = self.carry_out(command, out) {
                     out.push(Output::Refused(refused));
@@ -189,9 +192,10 @@ impl Engine {
         self.timers.next().into_iter().chain(forget).min()
     }
 
-    /// Remembers that a verified delegation or `hello` showed `device` to act for `identity` (DEL-24).
-    pub fn learn(&mut self, device: &Did, identity: &Did) {
-        if device != identity && self.identities.insert(device.clone(), identity.clone()).is_none() {
+    /// Remembers that a verified delegation or `hello` showed `device` to act for `identity`, until that Unix second
+    /// (DEL-24).
+    pub fn learn(&mut self, device: &Did, identity: &Did, until: Option<u64>) {
+        if device != identity && self.identities.insert(device.clone(), (identity.clone(), until)).is_none() {
             self.identities_order.push_back(device.clone());
             if self.identities_order.len() > MAX_IDENTITIES
                 && let Some(first) = self.identities_order.pop_front()
@@ -249,18 +253,31 @@ impl Engine {
         &self.contacts
     }
 
-    /// The identity that a device acts for, as far as is known; itself otherwise.
+    /// The identity that a device acts for, as far as is known and still valid; itself otherwise.
     #[must_use]
     pub fn identity_of<'a>(&'a self, device: &'a Did) -> &'a Did {
-        self.identities.get(device).unwrap_or(device)
+        self.delegation_of(device).map_or(device, |(identity, _)| identity)
+    }
+
+    fn delegation_of(&self, device: &Did) -> Option<&(Did, Option<u64>)> {
+        let now = self.now.wall.secs();
+        self.identities.get(device).filter(|(_, until)| until.is_none_or(|until| now < until))
     }
 
     // Receiving (§1.1)
 
-    fn receive(&mut self, received: &Received, out: &mut Vec<Output>) {
-        if let Some(proof) = &received.proof {
-            self.learn(&proof.device, &proof.identity);
+    /// Learns from what the message proves. One that carries no delegation, as most do, is completed by what an earlier
+    /// one proved.
+    fn complete(&mut self, received: &mut Received) {
+        let Some(proof) = &mut received.proof else { return };
+        if proof.identity != proof.device {
+            self.learn(&proof.device, &proof.identity, proof.until);
+        } else if let Some((identity, until)) = self.delegation_of(&proof.device) {
+            (proof.identity, proof.until) = (identity.clone(), *until);
         }
+    }
+
+    fn receive(&mut self, received: &Received, out: &mut Vec<Output>) {
         match &received.body {
             // PTY-1
             Body::Invite | Body::Introduction { .. } | Body::Grant { .. } if !self.is_for_us(received) => {

@@ -1,7 +1,7 @@
 //! What the session rules read of a received message, and what its envelope proved about the sender.
 
 use crate::wire::token::{About, AnsweredBy, Scope, Status};
-use crate::wire::{self, Did, Reason, Ulid};
+use crate::wire::{self, Did, Message, Reason, Ulid};
 
 /// A message that has been accepted by the pipeline, as the session rules see it.
 ///
@@ -11,7 +11,7 @@ use crate::wire::{self, Did, Reason, Ulid};
 pub struct Received {
     /// Its id. The id of an invite names the session (SES-1).
     pub id: Ulid,
-    /// Who it is from: a device (DEL-25).
+    /// Who it is from, which the pipeline has bound to who signed (DEL-20): a device, or an identity that one speaks for.
     pub from: Did,
     /// Whom it is for.
     pub to: Option<Did>,
@@ -36,6 +36,53 @@ pub struct Proof {
     /// The relay whose verified `hello` owns the connection that the session's invite went out on; for a message of no
     /// session, the connection it came in on. A relay's own words count only from there (PTY-2).
     pub via_relay: Option<Did>,
+}
+
+impl Received {
+    /// What the session rules read of `message`; `None` if it is of a type that is not theirs.
+    ///
+    /// An answer comes out as one whose media failed: set `media_ok` once it has been checked.
+    #[must_use]
+    pub fn of(message: &Message, proof: Option<Proof>) -> Option<Self> {
+        let body = match message {
+            Message::Invite(_) => Body::Invite,
+            Message::Progress(m) => Body::Progress {
+                session: m.session,
+                status: m.status.clone(),
+                ring_timeout: m.ring_timeout.map(u64::from),
+                queue_timeout: m.queue_timeout.map(u64::from),
+            },
+            Message::Answer(m) => Body::Answer {
+                session: m.session,
+                answered_by: m.answered_by.clone(),
+                in_reply_to: m.in_reply_to,
+                media_ok: false,
+            },
+            Message::Reject(m) => {
+                Body::Reject { session: m.session, reason: m.reason.clone(), in_reply_to: m.in_reply_to }
+            }
+            Message::Cancel(m) => Body::Cancel { session: m.session, reason: m.reason.clone() },
+            Message::Update(m) => Body::Update { session: m.session, answered_by: m.answered_by.clone() },
+            Message::Info(m) => Body::Info { session: m.session, about: m.about.clone() },
+            Message::Bye(m) => Body::Bye { session: m.session, reason: m.reason.clone() },
+            Message::Error(m) => {
+                Body::Error { session: m.session, reason: m.reason.clone(), in_reply_to: m.in_reply_to }
+            }
+            Message::Introduction(m) => Body::Introduction { contact_token: m.contact_token.clone() },
+            Message::Grant(m) => Body::Grant { session: m.session, scope: m.scope.clone(), valid_until: m.valid_until },
+            Message::Hello(_)
+            | Message::Subscribe(_)
+            | Message::Notify(_)
+            | Message::Publish(_)
+            | Message::Unpublish(_)
+            | Message::Provenance(_)
+            | Message::KeyRotation(_)
+            | Message::ReachabilityHint(_) => return None,
+        };
+        let common = message.common();
+        let (id, from, to) = (common.id, common.from.clone(), message.to().cloned());
+        Some(Self { id, from, to, expires_at: Some(common.expires_at), body, proof })
+    }
 }
 
 impl Proof {

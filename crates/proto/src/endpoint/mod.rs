@@ -38,6 +38,8 @@ mod message;
 mod output;
 mod party;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use active::{Direction, INFO_PERIOD, MAX_INFO, Update};
 pub use calling::MAX_QUEUED;

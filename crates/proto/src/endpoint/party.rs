@@ -7,6 +7,7 @@ use crate::wire::Did;
 /// The device at the other end, and the identity it was proved to act for.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
+    /// `from` of what it said first, and of whatever else it says.
     pub(super) device: Did,
     pub(super) identity: Did,
     /// Until when the delegation last seen is valid, in Unix seconds; `None` if the device needs none.
@@ -40,7 +41,7 @@ impl Peer {
     /// Learns from a message of the peer's device until when it is delegated.
     pub(super) fn renew(&mut self, received: &Received) {
         if let Some(proof) = &received.proof
-            && proof.device == self.device
+            && received.from == self.device
             && proof.identity == self.identity
         {
             self.until = proof.until;
@@ -62,7 +63,7 @@ impl Session {
             Self::Active(active) => match active.invited() {
                 None => active.peer.standing(received, proof, now),
                 Some(invited) => {
-                    if proof.device == active.peer.device {
+                    if received.from == active.peer.device {
                         let lapsed = !active.peer.is_still_delegated(proof, now);
                         return if lapsed { Standing::Lapsed } else { Standing::Party };
                     }
@@ -85,7 +86,7 @@ impl Ended {
         let Some(proof) = &received.proof else { return Standing::Party };
         let bound = match &self.role {
             EndedRole::Initiator { to, .. } => proof.is_bound_to(to),
-            EndedRole::Responder { peer } => proof.device == peer.device || proof.identity == peer.identity,
+            EndedRole::Responder { peer } => received.from == peer.device || proof.identity == peer.identity,
         };
         Standing::party_if(bound || is_of_relay(received, proof))
     }
@@ -96,9 +97,9 @@ impl Peer {
     fn standing(&self, received: &Received, proof: &Proof, now: u64) -> Standing {
         if matches!(received.body, Body::Cancel { .. }) {
             // RSP-22: any delegated device of who signed the invite.
-            return Standing::party_if(proof.device == self.device || proof.identity == self.identity);
+            return Standing::party_if(received.from == self.device || proof.identity == self.identity);
         }
-        if proof.device != self.device {
+        if received.from != self.device {
             return Standing::party_if(is_of_relay(received, proof));
         }
         if self.is_still_delegated(proof, now) { Standing::Party } else { Standing::Lapsed }

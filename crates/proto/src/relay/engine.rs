@@ -75,7 +75,8 @@ pub enum Input {
         /// The device.
         device: Did,
     },
-    /// A message could not be handed to the device it was for, because it has no connection: it waits for the next one.
+    /// A message could not be handed to the device it was for, because it has no connection: it waits for the next one, if
+    /// the device is known (SNF-5).
     Undelivered {
         /// The device.
         to: Did,
@@ -260,10 +261,10 @@ struct Identity {
 impl Engine {
     /// A relay that knows nobody.
     #[must_use]
-    pub fn new(config: Config, now: Now) -> Self {
+    pub fn new(config: Config) -> Self {
         Self {
             config,
-            now,
+            now: Now::default(),
             devices: BTreeMap::new(),
             identities: BTreeMap::new(),
             away: BTreeSet::new(),
@@ -287,7 +288,8 @@ impl Engine {
             Input::Received(message) => self.route(Arc::new(message), out),
             Input::Bind { device, identity } => self.bind(device, identity, out),
             Input::Unbind { device } => self.unbind(&device),
-            Input::Undelivered { to, message } => self.hold(&to, message, out),
+            Input::Undelivered { to, message } if self.is_known(&to) => self.hold(&to, message, out),
+            Input::Undelivered { message, .. } => self.refuse(&message, Reason::TRANSPORT_UNKNOWN_RECIPIENT, out), // SNF-1
         }
     }
 

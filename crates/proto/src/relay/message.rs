@@ -27,6 +27,34 @@ pub struct Message {
     pub text: Arc<str>,
 }
 
+impl Message {
+    /// What routing reads of a message that the pipeline accepted (RLY-1), with its text.
+    #[must_use]
+    pub fn of(message: &wire::Message, text: Arc<str>) -> Self {
+        use wire::Message as M;
+        let (body, in_reply_to) = match message {
+            M::Introduction(_) => (Body::Introduction, None),
+            M::Invite(_) => (Body::Invite, None),
+            M::Progress(m) => (Body::Progress { status: m.status.clone() }, None),
+            M::Answer(m) => (Body::Answer, m.in_reply_to),
+            M::Reject(m) => (Body::Reject { reason: m.reason.clone() }, m.in_reply_to),
+            M::Cancel(m) => (Body::Cancel { reason: m.reason.clone() }, None),
+            other => (Body::Other(other.kind()), None),
+        };
+        let common = message.common();
+        Self {
+            id: common.id,
+            from: common.from.clone(),
+            to: message.to().cloned(),
+            session: message.session(),
+            in_reply_to,
+            expires_at: Some(common.expires_at),
+            body,
+            text,
+        }
+    }
+}
+
 /// The types of message that routing tells apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {

@@ -28,6 +28,8 @@ mod attempt;
 mod engine;
 mod inbox;
 mod message;
+#[cfg(test)]
+mod tests;
 
 pub use attempt::{LegState, Outcome, QUEUED_LEG, RINGING_LEG, SILENT_LEG};
 pub use engine::{

@@ -28,11 +28,11 @@ impl Endpoint {
         if let Some(policy) = &policy {
             config.first_contact_required = policy.get("first_contact_required") == Some(&Value::Bool(true));
         }
-        let mut engine = Engine::new(config, clock.0);
+        let mut engine = Engine::new(config);
         if let Some(identities) = context.object("identities")? {
             for device in identities.0.keys() {
                 let identity = identities.required(device)?;
-                engine.learn(&device.parse().map_err(|_| format!("not a DID: {device:?}"))?, &identity);
+                engine.learn(&device.parse().map_err(|_| format!("not a DID: {device:?}"))?, &identity, None);
             }
         }
         if let Some(policy) = policy {

@@ -19,7 +19,7 @@ impl Relay {
         let retention = context.number("offline_retention_s")?.map_or(RETENTION, Duration::from_secs);
         // A trace expires legs by an event of its own, and its relay forgets nobody (DIS-15).
         let config = Config { retention, known_for: None, limits_legs: false };
-        Ok(Self { engine: Engine::new(config, clock.0), clock })
+        Ok(Self { engine: Engine::new(config), clock })
     }
 
     pub(super) fn feed(&mut self, event: &Members<'_>) -> Result<Vec<Value>, String> {

@@ -117,7 +117,7 @@ impl Agent {
         let Identity { did, device: key, delegations, name } = identity;
         let device = key.did();
         let kid = key.public().kid();
-        let engine = endpoint::Engine::new(Self::engine_config(&did, &device, policy, &memory), now);
+        let engine = endpoint::Engine::new(Self::engine_config(&did, &device, policy, &memory));
         let mut agent = Self {
             engine,
             verifier,

@@ -1,8 +1,11 @@
 //! The embeddable native endpoint: drives the rules of dsip-proto and the media of dsip-media over real sockets, DHT, files and devices.
 pub mod audio;
 pub mod clock;
+pub mod dht;
 pub mod home;
 pub mod link;
 pub mod media;
 pub mod qr;
+pub mod reach;
+pub mod resolve;
 pub mod tls;

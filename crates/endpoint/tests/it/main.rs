@@ -1,3 +1,4 @@
 //! The endpoint on real sockets, files and programs.
 
+mod dht;
 mod media;

@@ -1,0 +1,159 @@
+//! What a node keeps for others: verified records only, one per key, bounded in number and bytes, gone when they expire.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use dsip_proto::hints::{self, Conflict, Record, Winner};
+use libp2p::PeerId;
+use libp2p::kad::store::{Error, RecordStore};
+use libp2p::kad::{self, KBucketDistance, KBucketKey, ProviderRecord, RecordKey};
+
+/// Records a node holds at most. At the expected kilobyte each this is what [`MAX_BYTES`] fits.
+const MAX_RECORDS: usize = 32_768;
+/// Bytes of record text a node holds at most.
+const MAX_BYTES: usize = 48 << 20;
+/// Records a node holds at most that one and the same peer handed over (DHT-32).
+const MAX_PER_PEER: usize = 4096;
+
+/// Records by key.
+pub(super) struct Store {
+    here: KBucketKey<PeerId>,
+    held: BTreeMap<Vec<u8>, Held>,
+    bytes: usize,
+    per_peer: BTreeMap<PeerId, usize>,
+}
+
+struct Held {
+    record: Record,
+    from: PeerId,
+    expires: Instant,
+    distance: KBucketDistance,
+}
+
+/// What became of a verified record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is held now.
+    Stored,
+    /// Another one stands (DHT-23, DHT-24).
+    Older,
+    /// DHT-25: the held one stands, and something is wrong with the subject's clock or key.
+    Conflict,
+    /// There is no room for it.
+    Full,
+}
+
+impl Store {
+    pub(super) fn new(here: PeerId) -> Self {
+        Self { here: here.into(), held: BTreeMap::new(), bytes: 0, per_peer: BTreeMap::new() }
+    }
+
+    /// Whether exactly `text` is held under `key`, so that it need not be verified again.
+    pub(super) fn holds(&self, key: &[u8], text: &[u8]) -> bool {
+        self.held.get(key).is_some_and(|held| held.record.text().as_bytes() == text)
+    }
+
+    /// Folds a verified record that `from` handed over into what is held (DHT-14, DHT-20 to DHT-25).
+    pub(super) fn keep(&mut self, record: Record, from: PeerId, wall: u64) -> Kept {
+        let key = hints::key(record.subject().as_str()).to_vec();
+        let held = self.held.get(&key).map(|held| held.record.standing());
+        match hints::compare(held, record.standing(), wall) {
+            (Winner::Input, _) => {}
+            (Winner::Existing, Conflict::SameSeqLive) => return Kept::Conflict,
+            (Winner::Existing, _) => return Kept::Older,
+        }
+        self.remove(&RecordKey::from(key.clone()));
+        if self.per_peer.get(&from).is_some_and(|held| *held >= MAX_PER_PEER) {
+            return Kept::Full;
+        }
+        let distance = self.here.distance(&KBucketKey::new(key.clone()));
+        let size = record.text().len();
+        while self.held.len() >= MAX_RECORDS || self.bytes + size > MAX_BYTES {
+            // The record furthest from here is the one that twenty other nodes are more responsible for.
+            let furthest =
+                self.held.iter().max_by_key(|(_, held)| held.distance).map(|(key, held)| (key.clone(), held.distance));
+            match furthest {
+                Some((key, its)) if its > distance => self.remove(&RecordKey::from(key)),
+                _ => return Kept::Full,
+            }
+        }
+        let expires = Instant::now() + Duration::from_secs(record.standing().expires_at.saturating_sub(wall));
+        self.bytes += size;
+        *self.per_peer.entry(from).or_default() += 1;
+        self.held.insert(key, Held { record, from, expires, distance });
+        Kept::Stored
+    }
+
+    /// Drops what has expired.
+    pub(super) fn sweep(&mut self) {
+        let now = Instant::now();
+        let over: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.expires <= now).map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.remove(&RecordKey::from(key));
+        }
+    }
+}
+
+impl Held {
+    fn to_kad(&self, key: &[u8]) -> kad::Record {
+        kad::Record {
+            key: RecordKey::new(&key),
+            value: self.record.text().as_bytes().to_vec(),
+            publisher: None,
+            expires: Some(self.expires),
+        }
+    }
+}
+
+/// What Kademlia sees of the store. It may read; only [`Store::keep`] writes, so that nothing unverified gets in.
+impl RecordStore for Store {
+    type ProvidedIter<'a> = std::iter::Empty<Cow<'a, ProviderRecord>>;
+    type RecordsIter<'a> = Box<dyn Iterator<Item = Cow<'a, kad::Record>> + 'a>;
+
+    fn get(&self, key: &RecordKey) -> Option<Cow<'_, kad::Record>> {
+        let held = self.held.get(key.as_ref()).filter(|held| held.expires > Instant::now())?;
+        Some(Cow::Owned(held.to_kad(key.as_ref())))
+    }
+
+    fn put(&mut self, _: kad::Record) -> Result<(), Error> {
+        Err(Error::MaxRecords)
+    }
+
+    fn remove(&mut self, key: &RecordKey) {
+        let Some(held) = self.held.remove(key.as_ref()) else { return };
+        self.bytes = self.bytes.saturating_sub(held.record.text().len());
+        if let Some(count) = self.per_peer.get_mut(&held.from) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_peer.remove(&held.from);
+            }
+        }
+    }
+
+    fn records(&self) -> Self::RecordsIter<'_> {
+        let now = Instant::now();
+        Box::new(
+            self.held
+                .iter()
+                .filter(move |(_, held)| held.expires > now)
+                .map(|(key, held)| Cow::Owned(held.to_kad(key))),
+        )
+    }
+
+    /// The overlay holds no provider records.
+    fn add_provider(&mut self, _: ProviderRecord) -> Result<(), Error> {
+        Err(Error::MaxProvidedKeys)
+    }
+
+    fn providers(&self, _: &RecordKey) -> Vec<ProviderRecord> {
+        Vec::new()
+    }
+
+    fn provided(&self) -> Self::ProvidedIter<'_> {
+        std::iter::empty()
+    }
+
+    fn remove_provider(&mut self, _: &RecordKey, _: &PeerId) {}
+}

@@ -1,0 +1,193 @@
+//! Fetching a small text over HTTPS from wherever a stranger's DID or alias points.
+//!
+//! The URL is the stranger's choice, so a fetch gives little and reaches little: no redirect is followed, no proxy or
+//! cookie is used, the answer is cut off at a limit of size and time, and the address is checked after the name has been
+//! resolved, on the very address that is then connected to. Otherwise a name could resolve to a public address for the
+//! check and to a machine in our own network for the connection.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT, CACHE_CONTROL};
+use reqwest::{Client, StatusCode, Url, redirect};
+
+use crate::reach;
+
+/// The longest document that is read. A DID document has one or two kilobytes.
+pub const MAX_BYTES: usize = 64 * 1024;
+const CONNECT: Duration = Duration::from_secs(4);
+const WHOLE: Duration = Duration::from_secs(8);
+
+/// Why a text could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The address belongs to this machine or a private network.
+    #[error("{0} is an address in a private network; a public DID has no business there (--allow-private permits it)")]
+    Private(String),
+    /// The name does not resolve, nobody listens, or TLS fails.
+    #[error("{host} cannot be reached: {why}")]
+    Unreachable {
+        /// The host asked.
+        host: String,
+        /// The innermost cause.
+        why: String,
+    },
+    /// No complete answer in time.
+    #[error("{0} took too long to answer")]
+    Slow(String),
+    /// The server points elsewhere.
+    #[error("{0} redirects, which is not followed; its operator has to serve the document itself")]
+    Redirect(String),
+    /// The server says it is not there.
+    #[error("{0} says there is nothing of that name")]
+    NotFound(String),
+    /// Another answer than the document.
+    #[error("{host} answered with HTTP status {status}")]
+    Status {
+        /// The host asked.
+        host: String,
+        /// The status.
+        status: u16,
+    },
+    /// More than [`MAX_BYTES`].
+    #[error("{0} sent more than 64 KiB")]
+    TooLarge(String),
+    /// Bytes that are no text.
+    #[error("{0} did not send UTF-8 text")]
+    NotText(String),
+}
+
+/// What was fetched.
+pub(super) struct Fetched {
+    pub(super) text: String,
+    /// How long the server says it stays true.
+    pub(super) max_age: Option<Duration>,
+}
+
+#[derive(Clone)]
+pub(super) struct Web {
+    client: Client,
+    allow_private: bool,
+}
+
+impl Web {
+    pub(super) fn new(tls: rustls::ClientConfig, allow_private: bool) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .dns_resolver(Guard { allow_private })
+            .connect_timeout(CONNECT)
+            .timeout(WHOLE)
+            .user_agent("dsip")
+            .build()?;
+        Ok(Self { client, allow_private })
+    }
+
+    /// The text at `url`, which has to be an `https` one.
+    pub(super) async fn get(&self, url: &str, accept: &'static str) -> Result<Fetched, FetchError> {
+        let url = Url::parse(url)
+            .map_err(|error| FetchError::Unreachable { host: url.to_owned(), why: error.to_string() })?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        // A numeric host goes past the name resolver.
+        let numeric = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if !self.allow_private && numeric.is_ok_and(|ip| !reach::is_public(ip)) {
+            return Err(FetchError::Private(host));
+        }
+        let mut answer =
+            self.client.get(url).header(ACCEPT, accept).send().await.map_err(|error| failed(&host, &error))?;
+        match answer.status() {
+            StatusCode::OK => {}
+            status if status.is_redirection() => return Err(FetchError::Redirect(host)),
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(FetchError::NotFound(host)),
+            status => return Err(FetchError::Status { host, status: status.as_u16() }),
+        }
+        let max_age = answer.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&host, &error))? {
+            if bytes.len() + chunk.len() > MAX_BYTES {
+                return Err(FetchError::TooLarge(host));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let text = String::from_utf8(bytes).map_err(|_| FetchError::NotText(host))?;
+        Ok(Fetched { text, max_age })
+    }
+}
+
+/// Resolves names to public addresses only. What it returns is what is connected to, so there is no second look-up that
+/// could say something else.
+struct Guard {
+    allow_private: bool,
+}
+
+/// Every address of a name is private.
+#[derive(Debug)]
+struct PrivateAddress;
+
+impl fmt::Display for PrivateAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all its addresses are private")
+    }
+}
+
+impl std::error::Error for PrivateAddress {}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let known = !found.is_empty();
+            let usable: Vec<SocketAddr> =
+                found.into_iter().filter(|address| allow_private || reach::is_public(address.ip())).collect();
+            if usable.is_empty() && known {
+                return Err(PrivateAddress.into());
+            }
+            Ok(Box::new(usable.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn failed(host: &str, error: &reqwest::Error) -> FetchError {
+    let mut cause: &dyn std::error::Error = error;
+    loop {
+        if cause.is::<PrivateAddress>() {
+            return FetchError::Private(host.to_owned());
+        }
+        match cause.source() {
+            Some(inner) => cause = inner,
+            None => break,
+        }
+    }
+    if error.is_timeout() {
+        return FetchError::Slow(host.to_owned());
+    }
+    FetchError::Unreachable { host: host.to_owned(), why: cause.to_string() }
+}
+
+/// The `max-age` of a `Cache-Control` header; zero where it forbids keeping the answer.
+fn max_age(header: &str) -> Option<Duration> {
+    let mut directives = header.split(',').map(str::trim);
+    let forbidden = directives.clone().any(|directive| matches!(directive, "no-store" | "no-cache"));
+    if forbidden {
+        return Some(Duration::ZERO);
+    }
+    directives.find_map(|directive| directive.strip_prefix("max-age=")?.parse().ok()).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_control_is_read() {
+        assert_eq!(max_age("public, max-age=60"), Some(Duration::from_secs(60)));
+        assert_eq!(max_age("max-age=60, no-store"), Some(Duration::ZERO));
+        assert_eq!(max_age("private"), None);
+        assert_eq!(max_age("max-age=x"), None);
+    }
+}

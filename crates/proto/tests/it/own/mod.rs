@@ -7,7 +7,6 @@
 mod gateway;
 mod media_binding;
 mod subscriptions;
-mod trust;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +17,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors");
+
+/// What the names of the vectors made here start with.
+const OURS: [&str; 4] = ["gateway/", "media-binding/", "state/authority-", "state/subscriber-"];
 
 /// One vector file (VEC-2).
 #[derive(Serialize)]
@@ -69,7 +71,7 @@ impl Vector {
 }
 
 fn all() -> BTreeMap<String, String> {
-    let sections = [media_binding::vectors(), gateway::vectors(), subscriptions::vectors(), trust::vectors()];
+    let sections = [media_binding::vectors(), gateway::vectors(), subscriptions::vectors()];
     let mut files = BTreeMap::new();
     for vector in sections.into_iter().flatten() {
         let previous = files.insert(vector.vector.clone(), vector.text());
@@ -113,8 +115,9 @@ fn write(root: &Path, files: &BTreeMap<String, String>) {
     }
 }
 
-/// The vectors in the folders below `root`, by name.
+/// The vectors below `root` that are made here, by name.
 fn keep(root: &Path) -> BTreeMap<String, String> {
+    let ours = |name: &String| OURS.iter().any(|start| name.starts_with(start));
     let folders = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     let files =
         folders.filter(|path| path.is_dir()).flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
@@ -126,6 +129,7 @@ fn keep(root: &Path) -> BTreeMap<String, String> {
             let name = name.to_str().expect("an UTF-8 name").replace('\\', "/");
             (name, fs::read_to_string(&path).expect("a readable file"))
         })
+        .filter(|(name, _)| ours(name))
         .collect()
 }
 

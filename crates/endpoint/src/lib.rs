@@ -5,6 +5,7 @@ pub mod dht;
 pub mod home;
 pub mod link;
 pub mod media;
+pub mod phone;
 pub mod qr;
 pub mod reach;
 pub mod resolve;

@@ -177,6 +177,20 @@ impl Agent {
         Ok(())
     }
 
+    /// Ends a call in whatever state it is: gives up, declines or hangs up.
+    pub fn end(&mut self, now: Now, call: Ulid) -> Result<(), Misuse> {
+        match self.engine.session(call).map(|session| (session.role, session.state)) {
+            Some((_, endpoint::State::Active)) => self.hang_up(now, call, None),
+            Some((endpoint::Role::Responder, endpoint::State::Alerting)) => self.decline(now, call),
+            _ => self.cancel(now, call),
+        }
+    }
+
+    /// The calls that are not over.
+    pub fn live_calls(&self) -> impl Iterator<Item = Ulid> {
+        self.calls.iter().filter(|(_, call)| call.is_live()).map(|(id, _)| *id)
+    }
+
     /// Offers a change, such as sound in both directions after screening (SCR-3). The media engine has installed it
     /// locally already (WEB-85); the answer arrives as [`Media::Apply`] or [`Media::RollBack`].
     pub fn update(

@@ -186,58 +186,19 @@ impl Agent {
         self.carry_out(now, Some(inbound), out);
     }
 
-    /// The members that the session rules read. `None` for what is no business of a phone's calls: broadcasts,
-    /// subscriptions, records.
+    /// What the session rules read of a message; none for what is no business of a phone's calls.
     fn project(&self, inbound: &Inbound) -> Option<Received> {
-        let body = match &inbound.message {
-            Message::Invite(_) => Body::Invite,
-            Message::Progress(m) => Body::Progress {
-                session: m.session,
-                status: m.status.clone(),
-                ring_timeout: m.ring_timeout.map(u64::from),
-                queue_timeout: m.queue_timeout.map(u64::from),
-            },
-            Message::Answer(m) => Body::Answer {
-                session: m.session,
-                answered_by: m.answered_by.clone(),
-                in_reply_to: m.in_reply_to,
-                media_ok: self.selection_is_usable(inbound, m.session),
-            },
-            Message::Reject(m) => {
-                Body::Reject { session: m.session, reason: m.reason.clone(), in_reply_to: m.in_reply_to }
-            }
-            Message::Cancel(m) => Body::Cancel { session: m.session, reason: m.reason.clone() },
-            Message::Update(m) => Body::Update { session: m.session, answered_by: m.answered_by.clone() },
-            Message::Info(m) => Body::Info { session: m.session, about: m.about.clone() },
-            Message::Bye(m) => Body::Bye { session: m.session, reason: m.reason.clone() },
-            Message::Error(m) => {
-                Body::Error { session: m.session, reason: m.reason.clone(), in_reply_to: m.in_reply_to }
-            }
-            Message::Introduction(m) => Body::Introduction { contact_token: m.contact_token.clone() },
-            Message::Grant(m) => Body::Grant { session: m.session, scope: m.scope.clone(), valid_until: m.valid_until },
-            Message::Hello(_)
-            | Message::Subscribe(_)
-            | Message::Notify(_)
-            | Message::Publish(_)
-            | Message::Unpublish(_)
-            | Message::Provenance(_)
-            | Message::KeyRotation(_)
-            | Message::ReachabilityHint(_) => return None,
+        let proof = Proof {
+            device: inbound.device.clone(),
+            identity: inbound.identity.clone(),
+            until: inbound.until,
+            via_relay: inbound.via.clone(),
         };
-        let common = inbound.message.common();
-        Some(Received {
-            id: common.id,
-            from: common.from.clone(),
-            to: inbound.message.to().cloned(),
-            expires_at: Some(common.expires_at),
-            body,
-            proof: Some(Proof {
-                device: inbound.device.clone(),
-                identity: inbound.identity.clone(),
-                until: inbound.until,
-                via_relay: inbound.via.clone(),
-            }),
-        })
+        let mut received = Received::of(&inbound.message, Some(proof))?;
+        if let Body::Answer { session, media_ok, .. } = &mut received.body {
+            *media_ok = self.selection_is_usable(inbound, *session);
+        }
+        Some(received)
     }
 
     /// NEG, WEB-101, WEB-103: whether an answer selects from what we offered, and its SDP agrees.

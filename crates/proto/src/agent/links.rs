@@ -22,13 +22,19 @@ const REFUSALS_LIMIT: u32 = 1_000;
 impl Agent {
     /// Opens a link to `relay`, or returns the one that is open already.
     pub(super) fn link_to(&mut self, relay: &Relay, purpose: Purpose) -> LinkId {
-        if let Some((id, _)) = self.links.iter().find(|(_, link)| link.relay.uri == relay.uri) {
-            return *id;
+        if let Some(id) = self.link_of(&relay.uri) {
+            return id;
         }
         let id = LinkId(self.fresh());
         self.links.insert(id, Link::new(relay.clone(), purpose));
         self.out.push_back(Output::Dial(id, relay.clone()));
         id
+    }
+
+    /// The link to the relay at `uri`, if there is one.
+    #[must_use]
+    pub fn link_of(&self, uri: &str) -> Option<LinkId> {
+        self.links.iter().find(|(_, link)| link.relay.uri == uri).map(|(id, _)| *id)
     }
 
     pub(super) fn link_changed(&mut self, now: Now, id: LinkId, change: LinkChange) {

@@ -1,0 +1,582 @@
+//! The loop: one task, one agent. It waits for whatever comes first, tells the agent, and carries out what the agent says,
+//! in order. Whatever takes time (dialling, looking up, setting media up, completing a recording) runs beside it and reports
+//! back.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use dsip_media::call::Permit;
+use dsip_proto::agent::{self, Agent, Answer, AskId, Input, LinkChange, LinkId, Misuse, Output, Question, Relay};
+use dsip_proto::identity::Document;
+use dsip_proto::time::Tick;
+use dsip_proto::wire::token::AnsweredBy;
+use dsip_proto::wire::{Did, Reason, Ulid};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::describe::{from_media, to_media};
+use super::network::Network;
+use super::storage::Storage;
+use super::{Audio, Error, Event};
+use crate::clock;
+use crate::link::{Close, Link, Outbox, Stream, Target, Transport};
+use crate::media::{self, Activation, Direction, Session};
+
+/// Happenings that may wait for the loop; whoever has more to tell waits.
+const WORLD: usize = 1024;
+/// How long a stopping phone waits for what it said last to leave.
+const FAREWELL: Duration = Duration::from_millis(1500);
+/// A loop without any deadline still looks up now and then.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// What a program asks of the phone.
+pub(super) enum Command {
+    Call { did: Did, routes: Vec<Relay>, audio: Audio, reply: oneshot::Sender<Result<Ulid, Error>> },
+    Accept { call: Ulid, manner: Manner, audio: Audio, reply: oneshot::Sender<Result<(), Error>> },
+    TakeOver { call: Ulid, reply: oneshot::Sender<Result<(), Error>> },
+    Agent(Box<dyn FnOnce(&mut Agent) + Send>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// How a call is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// In person.
+    Talk,
+    /// Listening only, until the person takes over (SCR-1).
+    Screen,
+}
+
+/// What the tasks beside the loop report.
+enum World {
+    Opened(LinkId, u64, Result<Link, String>),
+    Frame(LinkId, u64, String),
+    Down(LinkId, u64, String),
+    Document(AskId, Option<Document>),
+    Offering(Box<Offering>),
+    Answering(Box<Answering>),
+    Media(Ulid, media::Event),
+    Finished(Ulid, Box<media::Summary>),
+    Published(Result<usize, String>),
+}
+
+type Ready = Result<(Session, mpsc::Receiver<media::Event>, media::Description), Error>;
+
+/// Our side of a call to be placed.
+struct Offering {
+    did: Did,
+    routes: Vec<Relay>,
+    media: Ready,
+    reply: oneshot::Sender<Result<Ulid, Error>>,
+}
+
+/// Our side of a call to be answered.
+struct Answering {
+    call: Ulid,
+    manner: Manner,
+    media: Ready,
+    reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// A link's transport.
+struct Connection {
+    generation: u64,
+    /// None while it is being dialled.
+    open: Option<(Outbox, Transport)>,
+}
+
+/// What the loop knows of a call.
+#[derive(Default)]
+struct Call {
+    media: Option<Session>,
+    /// What the caller offers, until it is answered.
+    offer: Option<media::Description>,
+    /// The link it was dialled over.
+    dialled: Option<String>,
+    answered: Option<Instant>,
+    /// How it ended, while its recording is being completed.
+    ended: Option<Event>,
+}
+
+pub(super) struct Driver {
+    agent: Agent,
+    network: Network,
+    media: media::Config,
+    storage: Storage,
+    events: mpsc::Sender<Event>,
+    connections: HashMap<LinkId, Connection>,
+    generation: u64,
+    calls: HashMap<Ulid, Call>,
+    world: mpsc::Sender<World>,
+}
+
+impl Driver {
+    pub(super) fn spawn(
+        agent: Agent,
+        network: Network,
+        media: media::Config,
+        storage: Storage,
+        events: mpsc::Sender<Event>,
+        commands: mpsc::Receiver<Command>,
+    ) {
+        let (world, happenings) = mpsc::channel(WORLD);
+        let driver = Self {
+            agent,
+            network,
+            media,
+            storage,
+            events,
+            connections: HashMap::new(),
+            generation: 0,
+            calls: HashMap::new(),
+            world,
+        };
+        tokio::spawn(driver.run(commands, happenings));
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut world: mpsc::Receiver<World>) {
+        loop {
+            let wake = self.drain().await;
+            let pause = wake.map_or(LONGEST_SLEEP, |wake| wake.since(clock::now().tick));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    // Every handle is gone: nobody is left to hear of a call, so none may go on.
+                    None => return self.stop(world).await,
+                    Some(Command::Stop(reply)) => {
+                        self.stop(world).await;
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(command) => self.obey(command).await,
+                },
+                Some(happening) = world.recv() => self.notice(happening).await,
+                () = sleep(pause) => self.agent.handle(clock::now(), Input::Tick),
+            }
+        }
+    }
+
+    /// Ends what is going on, lets the last words leave, and hangs up the links.
+    async fn stop(mut self, mut world: mpsc::Receiver<World>) {
+        let live: Vec<Ulid> = self.agent.live_calls().collect();
+        for call in live {
+            let _ = self.agent.end(clock::now(), call);
+        }
+        self.drain().await;
+        for connection in self.connections.values() {
+            if let Some((outbox, _)) = &connection.open {
+                outbox.close(Close::Done);
+            }
+        }
+        let until = Instant::now() + FAREWELL;
+        let busy = |driver: &Self| {
+            driver.connections.values().any(|connection| connection.open.is_some())
+                || driver.calls.values().any(|call| call.ended.is_some())
+        };
+        while busy(&self) {
+            match tokio::time::timeout_at(until, world.recv()).await {
+                Ok(Some(World::Down(link, generation, _))) => {
+                    if self.connections.get(&link).is_some_and(|known| known.generation == generation) {
+                        self.connections.remove(&link);
+                    }
+                }
+                Ok(Some(World::Finished(call, summary))) => self.finished(call, *summary),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Call { did, routes, audio, reply } => {
+                let (config, world) = (self.media.clone(), self.world.clone());
+                tokio::spawn(async move {
+                    let media = match audio.open().await {
+                        Ok((source, sink)) => {
+                            Session::offer(config, source, sink, Direction::SendRecv).await.map_err(Error::from)
+                        }
+                        Err(error) => Err(error),
+                    };
+                    let _ = world.send(World::Offering(Box::new(Offering { did, routes, media, reply }))).await;
+                });
+            }
+            Command::Accept { call, manner, audio, reply } => {
+                let Some(offer) = self.calls.get_mut(&call).and_then(|call| call.offer.take()) else {
+                    let _ = reply.send(Err(Error::NoSuchCall));
+                    return;
+                };
+                let (config, world) = (self.media.clone(), self.world.clone());
+                let wish = match manner {
+                    Manner::Talk => Direction::SendRecv,
+                    Manner::Screen => Direction::RecvOnly,
+                };
+                tokio::spawn(async move {
+                    let media = match audio.open().await {
+                        Ok((source, sink)) => {
+                            Session::answer(config, source, sink, offer, wish).await.map_err(Error::from)
+                        }
+                        Err(error) => Err(error),
+                    };
+                    let _ = world.send(World::Answering(Box::new(Answering { call, manner, media, reply }))).await;
+                });
+            }
+            Command::TakeOver { call, reply } => {
+                let _ = reply.send(self.take_over(call).await);
+            }
+            Command::Agent(act) => act(&mut self.agent),
+            // Taken by the loop itself.
+            Command::Stop(_) => {}
+        }
+    }
+
+    async fn take_over(&mut self, call: Ulid) -> Result<(), Error> {
+        let session = self.calls.get(&call).and_then(|call| call.media.as_ref()).ok_or(Error::NoSuchCall)?;
+        let offer = session.offer_update(Direction::SendRecv).await?;
+        let done = self.agent.update(clock::now(), call, from_media(&offer), Some(AnsweredBy::USER));
+        if done.is_err() {
+            session.roll_back().await;
+        }
+        Ok(done?)
+    }
+
+    async fn notice(&mut self, happening: World) {
+        let now = clock::now();
+        match happening {
+            World::Opened(link, generation, opened) => self.opened(link, generation, opened),
+            World::Frame(link, generation, frame) => {
+                if self.connections.get(&link).is_some_and(|known| known.generation == generation) {
+                    self.agent.handle(now, Input::Received { link, frame: &frame });
+                }
+            }
+            World::Down(link, generation, why) => {
+                if self.connections.get(&link).is_some_and(|known| known.generation == generation) {
+                    self.connections.remove(&link);
+                    self.agent.handle(now, Input::Link(link, LinkChange::Down(why)));
+                }
+            }
+            World::Document(ask, document) => {
+                self.agent.handle(now, Input::Answer(ask, Answer::Document(document)));
+            }
+            World::Offering(offering) => self.place(*offering),
+            World::Answering(answering) => self.answer(*answering),
+            World::Media(call, event) => self.media_event(call, event),
+            World::Finished(call, summary) => self.finished(call, *summary),
+            World::Published(Ok(accepted)) => self.tell(Event::Published { accepted }),
+            World::Published(Err(why)) => self.tell(Event::Unpublished { why }),
+        }
+    }
+
+    fn opened(&mut self, id: LinkId, generation: u64, opened: Result<Link, String>) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|known| known.generation == generation) else {
+            return;
+        };
+        match opened {
+            Ok(link) => {
+                let transport = link.transport();
+                let (outbox, mut inbox) = link.split();
+                connection.open = Some((outbox, transport));
+                let world = self.world.clone();
+                tokio::spawn(async move {
+                    loop {
+                        match inbox.recv().await {
+                            Ok(frame) => {
+                                if world.send(World::Frame(id, generation, frame)).await.is_err() {
+                                    return;
+                                }
+                            }
+                            Err(closed) => {
+                                let _ = world.send(World::Down(id, generation, closed.to_string())).await;
+                                return;
+                            }
+                        }
+                    }
+                });
+                self.agent.handle(clock::now(), Input::Link(id, LinkChange::Up));
+            }
+            Err(why) => {
+                self.connections.remove(&id);
+                self.agent.handle(clock::now(), Input::Link(id, LinkChange::Down(why)));
+            }
+        }
+    }
+
+    /// Our offer is made: places the call.
+    fn place(&mut self, offering: Offering) {
+        let Offering { did, routes, media, reply } = offering;
+        let placed = media.and_then(|(session, events, offer)| {
+            let call = self.agent.call(clock::now(), did, routes, from_media(&offer))?;
+            self.calls.insert(call, Call { media: Some(session), ..Call::default() });
+            self.follow(call, events);
+            Ok(call)
+        });
+        let _ = reply.send(placed);
+    }
+
+    /// Our answer is made: signs and sends it.
+    fn answer(&mut self, answering: Answering) {
+        let Answering { call, manner, media, reply } = answering;
+        let by = match manner {
+            Manner::Talk => AnsweredBy::USER,
+            Manner::Screen => AnsweredBy::SCREENING,
+        };
+        let answered = media.and_then(|(session, events, selection)| {
+            let state = self.calls.get_mut(&call).ok_or(Error::NoSuchCall)?;
+            state.media = Some(session);
+            if let Err(refused) = self.agent.accept(clock::now(), call, from_media(&selection), by) {
+                state.media = None;
+                return Err(refused.into());
+            }
+            self.follow(call, events);
+            Ok(())
+        });
+        let _ = reply.send(answered);
+    }
+
+    /// Passes a media session's events to the loop.
+    fn follow(&self, call: Ulid, mut events: mpsc::Receiver<media::Event>) {
+        let world = self.world.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if world.send(World::Media(call, event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn media_event(&mut self, call: Ulid, event: media::Event) {
+        let now = clock::now();
+        match event {
+            media::Event::LocalCandidate(candidate) => {
+                self.agent.candidate(now, call, candidate.candidate, candidate.sdp_mid);
+            }
+            media::Event::GatheringComplete => self.agent.gathered(now, call),
+            media::Event::Connected => self.tell(Event::Talking { call }),
+            media::Event::Interrupted => self.tell(Event::Interrupted { call }),
+            media::Event::Resumed => self.tell(Event::Resumed { call }),
+            media::Event::SourceEnded => self.tell(Event::SourceEnded { call }),
+            media::Event::Stats(report) => self.tell(Event::Stats { call, report }),
+            media::Event::Failed(_) => {
+                // ACT-10: the media layer gives up on its path.
+                let _ = self.agent.hang_up(now, call, Some(Reason::MEDIA_FAILED));
+            }
+            // `bye` decides, and it is on its way.
+            media::Event::Closed => {}
+        }
+    }
+
+    /// Carries out everything the agent wants done, and returns when it wants to be woken.
+    async fn drain(&mut self) -> Option<Tick> {
+        loop {
+            match self.agent.poll(clock::now()) {
+                Output::Idle { wake } => return wake,
+                Output::Persist(change) => {
+                    let stored = tokio::task::block_in_place(|| self.storage.store(change));
+                    if let Err(error) = stored {
+                        self.tell(Event::Trouble { what: error.to_string() });
+                    }
+                }
+                Output::Dial(link, relay) => self.dial(link, relay),
+                Output::Transmit { link, frame, session } => self.transmit(link, frame, session),
+                Output::Close(link) => {
+                    if let Some(Connection { open: Some((outbox, _)), .. }) = self.connections.remove(&link) {
+                        outbox.close(Close::Done);
+                    }
+                }
+                Output::Ask(ask, Question::Document(did)) => {
+                    let (network, world) = (self.network.clone(), self.world.clone());
+                    tokio::spawn(async move {
+                        let document = network.document(&did).await;
+                        let _ = world.send(World::Document(ask, document)).await;
+                    });
+                }
+                Output::Media(call, act) => self.media(call, act).await,
+                Output::Publish(hint) => {
+                    let (network, world) = (self.network.clone(), self.world.clone());
+                    tokio::spawn(async move {
+                        let published = network.publish(hint).await;
+                        let _ = world.send(World::Published(published)).await;
+                    });
+                }
+                Output::Event(event) => self.event(event).await,
+            }
+        }
+    }
+
+    fn dial(&mut self, id: LinkId, relay: Relay) {
+        self.generation += 1;
+        let generation = self.generation;
+        self.connections.insert(id, Connection { generation, open: None });
+        let (dialer, world) = (self.network.dialer.clone(), self.world.clone());
+        tokio::spawn(async move {
+            let opened = match target(&relay) {
+                Ok(target) => dialer.open(&target).await.map_err(|error| error.to_string()),
+                Err(why) => Err(why),
+            };
+            let _ = world.send(World::Opened(id, generation, opened)).await;
+        });
+    }
+
+    fn transmit(&mut self, id: LinkId, frame: String, session: Option<Ulid>) {
+        let Some(Connection { open: Some((outbox, _)), .. }) = self.connections.get(&id) else { return };
+        let stream = session.map_or(Stream::Control, Stream::Session);
+        if let Err(error) = outbox.send(stream, frame.into()) {
+            outbox.cut();
+            self.connections.remove(&id);
+            self.agent.handle(clock::now(), Input::Link(id, LinkChange::Down(error.to_string())));
+        }
+    }
+
+    async fn media(&mut self, id: Ulid, act: agent::Media) {
+        let Some(session) = self.calls.get(&id).and_then(|call| call.media.as_ref()) else { return };
+        let done = match act {
+            agent::Media::Start(permit) => {
+                // The agent's permit is the proof that a signed answer stands; the media engine's is made from it here,
+                // and nowhere else (WEB-90).
+                let activation = match permit.remote() {
+                    Some(sdp) => Activation::Answered { sdp: sdp.to_owned(), permit: Permit::session_is_active() },
+                    None => Activation::Answering { permit: Permit::session_is_active() },
+                };
+                session.activate(activation).await
+            }
+            agent::Media::Candidates(candidates) => {
+                session.add_remote_candidates(candidates).await;
+                Ok(())
+            }
+            agent::Media::Apply(sdp) => session.accept_update(sdp).await,
+            agent::Media::RollBack => {
+                session.roll_back().await;
+                Ok(())
+            }
+            // The engine took our description when it made it, and it stops when the call's end is told.
+            agent::Media::EndOfCandidates | agent::Media::Adopt | agent::Media::Stop => Ok(()),
+        };
+        if done.is_err() {
+            let _ = self.agent.hang_up(clock::now(), id, Some(Reason::MEDIA_FAILED));
+        }
+    }
+
+    async fn event(&mut self, event: agent::Event) {
+        let told = match event {
+            agent::Event::Online { relay, uri } => {
+                let transport = self.transport(&uri);
+                Event::Online { relay, uri, transport }
+            }
+            agent::Event::Offline { why } => Event::Offline { why },
+            agent::Event::Dialling { call, relay } => {
+                self.calls.entry(call).or_default().dialled = Some(relay.uri.clone());
+                Event::Dialling { call, uri: relay.uri }
+            }
+            agent::Event::Invited { call, relay } => {
+                let uri = self.calls.get(&call).and_then(|call| call.dialled.clone()).unwrap_or_default();
+                Event::Invited { call, relay, transport: self.transport(&uri) }
+            }
+            agent::Event::Progress { call, status, device } => Event::Progress { call, status, device },
+            agent::Event::Incoming { call, party, offer } => {
+                let state = Call { offer: Some(to_media(&offer)), ..Call::default() };
+                self.calls.insert(call, state);
+                Event::Incoming { call, party }
+            }
+            agent::Event::Answered { call, by, party, .. } => Event::Answered { call, by, party },
+            agent::Event::UpdateOffered { call, offer, by } => return self.update_offered(call, offer, by).await,
+            agent::Event::UpdateRejected { call, reason } => Event::UpdateRejected { call, reason },
+            agent::Event::Ended { call, reason, side, missed } => {
+                let lasted = self.calls.get(&call).and_then(|call| call.answered).map(|since| since.elapsed());
+                let event = Event::Ended { call, reason, side, missed, lasted, report: None };
+                return self.finish(call, event);
+            }
+            agent::Event::Unreachable { call, why } => return self.finish(call, Event::Unreachable { call, why }),
+            agent::Event::TryAgain { call } => Event::TryAgain { call },
+            agent::Event::Introduced { introduction, party, purpose, by_token } => {
+                Event::Introduced { introduction, party, purpose, by_token }
+            }
+            agent::Event::Granted { introduction, by, valid_until } => Event::Granted { introduction, by, valid_until },
+            agent::Event::IntroductionRejected { introduction, reason } => {
+                Event::IntroductionRejected { introduction, reason }
+            }
+            agent::Event::Security { what, signer, session } => Event::Security { what, signer, session },
+            agent::Event::Reported { session, reason } => Event::Reported { session, reason },
+        };
+        if let Event::Answered { call, .. } = &told
+            && let Some(state) = self.calls.get_mut(call)
+        {
+            state.answered = Some(Instant::now());
+        }
+        self.tell(told);
+    }
+
+    /// The peer would like to change what the call carries. Within sound both ways there is nothing to ask a person
+    /// about: whoever is in a call agreed to that.
+    async fn update_offered(&mut self, call: Ulid, offer: agent::Description, by: Option<AnsweredBy>) {
+        let Some(session) = self.calls.get(&call).and_then(|call| call.media.as_ref()) else { return };
+        let now = clock::now();
+        match session.answer_update(to_media(&offer), Direction::SendRecv).await {
+            Ok(selection) => {
+                let selection = from_media(&selection);
+                let direction = selection.direction();
+                if self.agent.accept_update(now, call, selection).is_ok() {
+                    self.tell(Event::Updated { call, direction, by });
+                }
+            }
+            Err(_) => {
+                let _ = self.agent.reject_update(now, call, Reason::MEDIA_UNSUPPORTED);
+            }
+        }
+    }
+
+    /// A call is over: its media stops now, and its end is told once the recording is complete.
+    fn finish(&mut self, id: Ulid, event: Event) {
+        let Some(call) = self.calls.get_mut(&id) else { return self.tell(event) };
+        match call.media.take() {
+            Some(session) => {
+                call.ended = Some(event);
+                let world = self.world.clone();
+                tokio::spawn(async move {
+                    let _ = world.send(World::Finished(id, Box::new(session.stop().await))).await;
+                });
+            }
+            None => {
+                self.calls.remove(&id);
+                self.tell(event);
+            }
+        }
+    }
+
+    fn finished(&mut self, id: Ulid, summary: media::Summary) {
+        let Some(mut event) = self.calls.remove(&id).and_then(|call| call.ended) else { return };
+        if let Err(error) = summary.recording {
+            self.tell(Event::Trouble { what: error.to_string() });
+        }
+        if let Event::Ended { report, lasted: Some(_), .. } = &mut event {
+            *report = Some(summary.report);
+        }
+        self.tell(event);
+    }
+
+    fn transport(&self, uri: &str) -> Option<Transport> {
+        let link = self.agent.link_of(uri)?;
+        self.connections.get(&link)?.open.as_ref().map(|(_, transport)| *transport)
+    }
+
+    /// Tells the program. One that does not read loses what it did not read; a call never waits for it.
+    fn tell(&self, event: Event) {
+        if self.events.try_send(event).is_err() {
+            tracing::warn!("nobody reads the phone's events; one was dropped");
+        }
+    }
+}
+
+fn target(relay: &Relay) -> Result<Target, String> {
+    let target: Target = relay.uri.parse().map_err(|error| format!("{}: {error}", relay.uri))?;
+    let target = match &relay.node {
+        Some(node) => target.with_node(node.clone()).map_err(|error| error.to_string())?,
+        None => target,
+    };
+    Ok(if relay.bindings.is_empty() { target } else { target.with_bindings(relay.bindings.iter().map(String::as_str)) })
+}
+
+impl From<Misuse> for Error {
+    fn from(misuse: Misuse) -> Self {
+        Self::Refused(misuse)
+    }
+}

@@ -1,0 +1,86 @@
+//! What phones of one process share of the outside: whom to trust in TLS, how to find people, the DHT.
+
+use std::sync::Arc;
+
+use dsip_proto::identity::Document;
+use dsip_proto::wire::Did;
+
+use crate::dht::{self, Dht};
+use crate::link::Dialer;
+use crate::resolve::{self, Located, Resolver, UnknownAlias};
+use crate::tls::{Expect, Roots, TlsError};
+
+/// Access to the network. Cheap to clone.
+#[derive(Clone)]
+pub struct Network {
+    pub(super) dialer: Dialer,
+    resolver: Resolver,
+    dht: Option<Dht>,
+}
+
+/// Why there is no access to the network.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// A DHT address that is none.
+    #[error("{0}")]
+    Address(String),
+    /// The TLS set-up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HTTPS set-up.
+    #[error(transparent)]
+    Resolver(#[from] resolve::SetupError),
+    /// The DHT set-up.
+    #[error(transparent)]
+    Dht(#[from] dht::Error),
+}
+
+impl Network {
+    /// Sets up TLS, the resolver and, given addresses to start from, a device's part in the DHT. `allow_private` lets
+    /// `did:web` and aliases lead into private address space.
+    pub async fn join(roots: Roots, dht: &[String], allow_private: bool) -> Result<Self, JoinError> {
+        let tls = roots.ws_client(&Expect::WebPki)?;
+        let resolver = Resolver::new(&resolve::Config { tls, allow_private, dns: None })?;
+        let bootstrap = dht
+            .iter()
+            .map(|text| dht::parse_address(text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(JoinError::Address)?;
+        let dht = if bootstrap.is_empty() {
+            None
+        } else {
+            let documents = Some(resolver.for_dht());
+            let config = dht::Config { role: dht::Role::Device, bootstrap, remembered: None, documents };
+            Some(Dht::start(config).await?)
+        };
+        Ok(Self { dialer: Dialer::new(roots), resolver, dht })
+    }
+
+    /// Finds what is known about somebody.
+    pub async fn locate(&self, target: &resolve::Target) -> Result<Located, UnknownAlias> {
+        self.resolver.locate(target, self.dht.as_ref()).await
+    }
+
+    /// The part taken in the DHT, if any.
+    #[must_use]
+    pub fn dht(&self) -> Option<&Dht> {
+        self.dht.as_ref()
+    }
+
+    pub(super) async fn document(&self, did: &Did) -> Option<Document> {
+        let resolved = self.resolver.document(did).await.ok()?;
+        Some(Arc::unwrap_or_clone(resolved.document))
+    }
+
+    /// Hands a signed hint to the overlay; says how many nodes took it.
+    pub(super) async fn publish(&self, hint: String) -> Result<usize, String> {
+        let dht = self.dht.as_ref().ok_or("no DHT to publish in; name a node of it with --dht")?;
+        dht.publish(hint).await.map(|published| published.accepted).map_err(|error| error.to_string())
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("dht", &self.dht.is_some()).finish_non_exhaustive()
+    }
+}

@@ -26,8 +26,10 @@
 
 mod attempt;
 mod engine;
+pub mod host;
 mod inbox;
 mod message;
+pub mod rate;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ pub use engine::{
     Config, DECIDED_KEPT, Dequeue, Drop, Engine, Input, Load, MAX_DECIDED, MAX_DEVICES, MAX_KNOWN, MAX_LEGS, MAX_LIVE,
     MAX_OPEN_PER_SENDER, Output, Path, RETENTION,
 };
+pub use host::Host;
 pub use inbox::{
     MAX_BYTES_PER_SENDER, MAX_FOR_STRANGERS, MAX_HELD, MAX_HELD_BYTES, MAX_INTRODUCTIONS, MAX_PER_SENDER, MAX_QUEUED,
     MAX_QUEUED_BYTES,

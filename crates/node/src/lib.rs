@@ -1,1 +1,292 @@
 //! The server: listeners, routing, DHT and STUN, driven by the rules of dsip-proto.
+//!
+//! [`Node::start`] makes or loads the node's identity, opens every listener and runs until [`Node::shutdown`]. All it
+//! decides is where bytes go: who may speak, and what becomes of a frame, is [`dsip_proto::relay::Host`]'s to say.
+//!
+//! ```text
+//!   TCP ─ tls ─ http ─ ws::drive ──┐                           ┌── stun (UDP)
+//!                                  ├── relay: one task, Host   │
+//!   UDP ─ quinn ───── quic::drive ─┘                           └── dht (TCP)
+//! ```
+
+mod admission;
+mod home;
+mod http;
+mod quic;
+mod relay;
+mod stun;
+mod ws;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsip_endpoint::tls::{Certificate, TlsError};
+use dsip_proto::identity::Document;
+use dsip_proto::relay::host;
+use dsip_proto::wire::Did;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use admission::Limits;
+pub use relay::Counts;
+
+/// How long connections may take to say goodbye when the node stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Fetches the document of a `did:web`; none if it cannot be had.
+pub type FetchDocument = Arc<dyn Fn(Did) -> BoxFuture<'static, Option<Document>> + Send + Sync>;
+
+/// How a node is to run.
+#[derive(Clone)]
+pub struct Config {
+    /// Where its identity and certificate are kept; made at the first start.
+    pub home: PathBuf,
+    /// Where `ws/1.0` (TCP) and `quic/1.0` (UDP) are served. Port 0 takes one that is free in both.
+    pub listen: SocketAddr,
+    /// The names and addresses by which clients know this node, besides the one it listens on.
+    pub hosts: Vec<String>,
+    /// Where STUN is answered; by default on the next free port.
+    pub stun: Option<SocketAddr>,
+    /// A certificate chain and its key in PEM files, for a node with a domain. By default the certificate is self-made.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// How `did:web` documents are fetched. Without it, only `did:key` devices and identities are understood.
+    pub documents: Option<FetchDocument>,
+    /// Connections.
+    pub limits: Limits,
+    /// Everything the rules leave to the operator. Its addresses are filled in from `hosts` and `listen`.
+    pub relay: host::Config,
+}
+
+impl Config {
+    /// A node that keeps itself in `home` and listens on `listen`, with everything else at its default.
+    #[must_use]
+    pub fn new(home: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self {
+            home: home.into(),
+            listen,
+            hosts: Vec::new(),
+            stun: None,
+            certificate: None,
+            documents: None,
+            limits: Limits::default(),
+            relay: host::Config::default(),
+        }
+    }
+}
+
+/// How to reach a node that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    /// Its DID.
+    pub did: Did,
+    /// Its WebSocket URL.
+    pub wss: String,
+    /// Where it serves QUIC.
+    pub quic: String,
+    /// Where it answers STUN.
+    pub stun: String,
+    /// Its certificate, in PEM form.
+    pub ca: PathBuf,
+}
+
+impl Ready {
+    /// The URL with which a client that has no other way to know this node can authenticate it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}#{}", self.wss, self.did)
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is taken, or the address is not ours.
+    #[error("cannot listen on {at}: {source}")]
+    Listen {
+        /// Where.
+        at: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key file does not hold a key.
+    #[error("{0}: not a node key")]
+    Key(String),
+    /// Others than its owner can read the key.
+    #[error("{0}: others can read it; make it yours alone (chmod 600) or remove it to start with a new identity")]
+    Exposed(String),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] dsip_endpoint::home::Error),
+}
+
+/// A running node. Dropping it ends it at once, [`shutdown`](Self::shutdown) in order.
+pub struct Node {
+    ready: Ready,
+    stop: watch::Sender<bool>,
+    counts: relay::Watch,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node; when this returns, everything listens.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let home = home::open(&config.home)?;
+        let (tcp, udp) = listen(config.listen).await?;
+        let at = tcp.local_addr().map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
+        let stun = listen_stun(config.stun, at).await?;
+
+        let hosts = hosts(&config.hosts, at.ip());
+        let certificate = match &config.certificate {
+            Some((chain, key)) => Certificate::from_files(chain, key)?,
+            None => Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?,
+        };
+        let ca = home.write_certificate(&certificate.pem())?;
+        let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
+        let stun_port = stun.local_addr().map_or(0, |at| at.port());
+        let ready = Ready {
+            did: home.did().clone(),
+            wss: format!("wss://{name}:{}{}", at.port(), http::PATH),
+            quic: format!("quic://{name}:{}", at.port()),
+            stun: format!("stun:{name}:{stun_port}"),
+            ca,
+        };
+
+        let mut rules = config.relay.clone();
+        rules.max_connections = rules.max_connections.min(config.limits.connections);
+        rules.addresses.extend(
+            hosts
+                .iter()
+                .map(String::as_str)
+                .chain(["localhost", "127.0.0.1", "::1"])
+                .flat_map(|host| [format!("{}:{}", bracketed(host), at.port())]),
+        );
+        let mut tasks = JoinSet::new();
+        let (stop, stopping) = watch::channel(false);
+        let (relay, counts) = relay::start(&mut tasks, rules, &home, config.documents.clone(), stopping.clone())?;
+        let admission = admission::Admission::new(config.limits);
+        let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();
+        tasks.spawn(ws::serve(
+            tcp,
+            certificate.ws_server()?,
+            admission.clone(),
+            relay.clone(),
+            about,
+            stopping.clone(),
+        ));
+        let endpoint = quic::listen(udp, &certificate)
+            .map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
+        tasks.spawn(quic::serve(endpoint, at.port(), admission, relay, stopping.clone()));
+        tasks.spawn(until(stopping, async move {
+            if let Err(error) = stun::serve(stun).await {
+                tracing::warn!(%error, "STUN is no longer answered");
+            }
+        }));
+        tracing::info!(did = %ready.did, wss = %ready.wss, "node started");
+        Ok(Self { ready, stop, counts, tasks })
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// What it has done so far, and has in hand.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.read()
+    }
+
+    /// Says goodbye to every connection and returns when all of them, and the listeners, are gone.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        tracing::info!("node stopped");
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+/// Runs `work` until it is done or the node stops.
+async fn until(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// One port number, TCP and UDP (QB-2).
+async fn listen(at: SocketAddr) -> Result<(TcpListener, std::net::UdpSocket), StartError> {
+    // A port that is free for TCP may be taken for UDP; with port 0 the next one is as good.
+    let attempts = if at.port() == 0 { 16 } else { 1 };
+    let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..attempts {
+        let tcp = TcpListener::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source })?;
+        let bound = tcp.local_addr().map_err(|source| StartError::Listen { at: at.to_string(), source })?;
+        match std::net::UdpSocket::bind(bound) {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(error) => failure = error,
+        }
+    }
+    Err(StartError::Listen { at: format!("{at}/udp"), source: failure })
+}
+
+/// Where the operator said, or on the next port that is free.
+async fn listen_stun(explicit: Option<SocketAddr>, beside: SocketAddr) -> Result<UdpSocket, StartError> {
+    const ATTEMPTS: u16 = 64;
+    if let Some(at) = explicit {
+        return UdpSocket::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source });
+    }
+    for step in 1..=ATTEMPTS {
+        let Some(port) = beside.port().checked_add(step) else { break };
+        if let Ok(socket) = UdpSocket::bind((beside.ip(), port)).await {
+            return Ok(socket);
+        }
+    }
+    UdpSocket::bind((beside.ip(), 0))
+        .await
+        .map_err(|source| StartError::Listen { at: format!("{}:0/udp", beside.ip()), source })
+}
+
+/// The operator's names, then the address listened on if it is one; the first is how the node calls itself.
+fn hosts(configured: &[String], listen: IpAddr) -> Vec<String> {
+    let own = if listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen };
+    let mut seen = BTreeSet::new();
+    configured.iter().cloned().chain([own.to_string()]).filter(|host| seen.insert(host.clone())).collect()
+}
+
+/// A host as a URL has it.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// A path as an error names it.
+fn named(path: &Path) -> String {
+    path.display().to_string()
+}

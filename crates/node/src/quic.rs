@@ -1,0 +1,96 @@
+//! The listener of `quic/1.0`.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use dsip_endpoint::link::{self, Close, Deliver, outbox};
+use dsip_endpoint::tls::Certificate;
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::GRACE;
+use crate::admission::{Admission, Place};
+use crate::relay::{Input, Relay};
+
+/// Handshakes under way beyond which a client has to prove its address first (RFC 9000, 8.1.2).
+const UNPROVEN: usize = 256;
+
+/// First packets that may wait to be looked at, and the bytes of each one's early data that are kept meanwhile.
+const MAX_INCOMING: usize = 1024;
+const INCOMING_BYTES: u64 = 64 * 1024;
+const ALL_INCOMING_BYTES: u64 = 8 << 20;
+
+/// The endpoint on a bound socket.
+pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate) -> io::Result<Endpoint> {
+    let tls = certificate.quic_server().map_err(io::Error::other)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config
+        .transport_config(link::quic::transport(link::quic::Side::Server))
+        .migration(true) // QB-43
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(ALL_INCOMING_BYTES);
+    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+}
+
+/// Accepts until the node stops, then waits for the connections to end.
+pub(crate) async fn serve(
+    endpoint: Endpoint,
+    port: u16,
+    admission: Admission,
+    relay: Relay,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => incoming,
+                None => break,
+            },
+        };
+        let from = incoming.remote_address();
+        if !incoming.remote_address_validated() && endpoint.open_connections() > connections.len() + UNPROVEN {
+            // A retry cannot fail for a client that has not answered one yet.
+            drop(incoming.retry());
+            continue;
+        }
+        let Some(place) = admission.admit(from.ip()) else {
+            incoming.refuse();
+            continue;
+        };
+        connections.spawn(connection(incoming, from, port, relay.clone(), place));
+    }
+    drop(relay);
+    // Who is still in a handshake after that is cut off.
+    drop(timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await);
+    endpoint.close(Close::GoingAway.quic_code().into(), Close::GoingAway.text().as_bytes());
+    endpoint.wait_idle().await;
+}
+
+async fn connection(incoming: Incoming, from: SocketAddr, port: u16, relay: Relay, place: Place) {
+    let at = incoming.local_ip().map(|ip| SocketAddr::new(ip, port).to_string());
+    // QB-34: the device proves itself by its hello, so what came with the first flight is read at once. A handshake that
+    // is never completed meets the hello's deadline.
+    let connection = match incoming.accept().map(quinn::Connecting::into_0rtt) {
+        Ok(Ok((connection, _))) => connection,
+        Ok(Err(_)) => return,
+        Err(error) => return tracing::debug!(%from, %error, "handshake failed"),
+    };
+    let conn = relay.name();
+    let (outbox, outgoing) = outbox();
+    if relay.inputs.send(Input::Connected { conn, from: from.ip(), at, outbox }).await.is_err() {
+        return;
+    }
+    let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
+    let closed = link::quic::drive(connection, link::quic::Side::Server, None, outgoing, deliver).await;
+    tracing::debug!(conn = conn.0, %closed, "connection ended");
+    // The relay has stopped if nobody takes it.
+    drop(relay.inputs.send(Input::Closed { conn }).await);
+    drop(place);
+}

@@ -1,0 +1,300 @@
+//! The one task that owns the rules: frames of all connections in, frames for all connections out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use dsip_endpoint::link::{self, Outbox, SendError, Stream};
+use dsip_proto::envelope::HeldId;
+use dsip_proto::identity::Document;
+use dsip_proto::relay::Load;
+use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output};
+use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::wire::Did;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use crate::home::NodeHome;
+use crate::{FetchDocument, StartError};
+
+/// Inputs that may wait for the rules. Every connection waits with one frame at most, so this is their fair queue.
+const WAITING: usize = 1024;
+
+/// Inputs handled between two looks at the clock.
+const BATCH: usize = 64;
+
+/// Ids that may wait for the disk.
+const UNWRITTEN: usize = 4096;
+
+/// What happens to the relay.
+pub(crate) enum Input {
+    Connected { conn: Conn, from: IpAddr, at: Option<String>, outbox: Outbox },
+    Received { conn: Conn, frame: String },
+    Closed { conn: Conn },
+    Answer { did: Did, document: Option<Document> },
+}
+
+/// Where connections tell the relay what happens. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Relay {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    next: Arc<AtomicU64>,
+}
+
+impl Relay {
+    /// A name for a connection that was just accepted.
+    pub(crate) fn name(&self) -> Conn {
+        Conn(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a node has done since it started, and has in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Connections open now, bound or not.
+    pub connections: usize,
+    /// Devices bound now.
+    pub bound: usize,
+    /// Messages handed to devices.
+    pub delivered: u64,
+    /// Messages that were queued.
+    pub queued: u64,
+    /// Frames the pipeline refused.
+    pub rejected: u64,
+    /// Verified messages that were refused.
+    pub refused: u64,
+    /// Verified messages that went no further, told to their sender or not.
+    pub dropped: u64,
+    /// Connections closed because they did not read.
+    pub too_slow: u64,
+    /// Attempts without an end so far.
+    pub attempts: usize,
+    /// Envelopes held for devices that are away, or for late legs.
+    pub held: usize,
+}
+
+/// Reads the counts.
+#[derive(Clone, Default)]
+pub(crate) struct Watch(Arc<Mutex<Counts>>);
+
+impl Watch {
+    pub(crate) fn read(&self) -> Counts {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, counts: Counts) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+}
+
+/// Starts the relay's task.
+pub(crate) fn start(
+    tasks: &mut JoinSet<()>,
+    config: host::Config,
+    home: &NodeHome,
+    documents: Option<FetchDocument>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(Relay, Watch), StartError> {
+    let clock = Clock::start();
+    let now = clock.now();
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| StartError::Randomness)?;
+    let mut host = Host::new(config, home.signer(), Seed::new(seed));
+    let (mut log, seen) = home.seen().seen(now.wall.secs())?;
+    // Whose they were matters for nobody's limit any more.
+    host.restore(seen.into_iter().map(|(id, until)| HeldId { id, sender: home.did().clone(), until }), now);
+
+    // Writing waits for the disk, and routing must not wait for that: the recipients keep their own log.
+    let (unwritten, mut to_write) = mpsc::channel::<HeldId>(UNWRITTEN);
+    tasks.spawn_blocking(move || {
+        while let Some(held) = to_write.blocking_recv() {
+            if let Err(error) = log.record(held.id, held.until, clock.now().wall.secs()) {
+                tracing::warn!(%error, "an id may be accepted again after a restart");
+            }
+        }
+    });
+
+    let (inputs, received) = mpsc::channel(WAITING);
+    let counts = Watch::default();
+    let relay = Relay { inputs: inputs.clone(), next: Arc::default() };
+    let driver = Driver {
+        host,
+        clock,
+        outboxes: HashMap::new(),
+        counts: Counts::default(),
+        shown: counts.clone(),
+        unwritten,
+        documents,
+        answers: inputs.downgrade(),
+    };
+    tasks.spawn(driver.run(received, stopping));
+    Ok((relay, counts))
+}
+
+struct Driver {
+    host: Host,
+    clock: Clock,
+    outboxes: HashMap<Conn, Outbox>,
+    counts: Counts,
+    shown: Watch,
+    unwritten: mpsc::Sender<HeldId>,
+    documents: Option<FetchDocument>,
+    answers: mpsc::WeakSender<Input>,
+}
+
+impl Driver {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut stopping: watch::Receiver<bool>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut out = Vec::new();
+        let mut alarm = std::pin::pin!(sleep_until(self.clock.instant(None)));
+        let mut set_for = None;
+        loop {
+            let wake = self.host.wake();
+            if wake != set_for {
+                alarm.as_mut().reset(self.clock.instant(wake));
+                set_for = wake;
+            }
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => break,
+                count = inputs.recv_many(&mut batch, BATCH) => if count == 0 { break },
+                () = alarm.as_mut() => set_for = None,
+            }
+            let now = self.clock.now();
+            if batch.is_empty() {
+                self.host.handle(now, host::Input::Tick, &mut out);
+            }
+            for input in batch.drain(..) {
+                self.handle(now, input, &mut out);
+                self.perform(&mut out);
+            }
+            self.perform(&mut out);
+            self.show();
+        }
+        for outbox in self.outboxes.values() {
+            outbox.close(link::Close::GoingAway);
+        }
+        self.outboxes.clear();
+        // The connections are told; what they still send goes nowhere.
+        inputs.close();
+        while inputs.recv().await.is_some() {}
+    }
+
+    fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        let input = match &input {
+            Input::Connected { conn, from, at, outbox } => {
+                self.outboxes.insert(*conn, outbox.clone());
+                host::Input::Connected { conn: *conn, from: *from, at: at.clone() }
+            }
+            Input::Received { conn, frame } => host::Input::Received { conn: *conn, frame },
+            Input::Closed { conn } => {
+                self.outboxes.remove(conn);
+                host::Input::Closed { conn: *conn }
+            }
+            Input::Answer { did, document } => host::Input::Answer { did: did.clone(), document: document.clone() },
+        };
+        self.host.handle(now, input, out);
+    }
+
+    fn perform(&mut self, out: &mut Vec<Output>) {
+        for output in out.drain(..) {
+            match output {
+                Output::Transmit { conn, session, frame } => {
+                    let Some(outbox) = self.outboxes.get(&conn) else { continue };
+                    match outbox.send(session.map_or(Stream::Control, Stream::Session), frame) {
+                        Ok(()) | Err(SendError::Closed | SendError::TooLarge) => {}
+                        Err(SendError::Full) => {
+                            tracing::debug!(conn = conn.0, "cut off: what was sent is not being read");
+                            outbox.cut();
+                            self.counts.too_slow += 1;
+                        }
+                    }
+                }
+                Output::Close { conn, why } => {
+                    tracing::debug!(conn = conn.0, ?why, "closing");
+                    if let Some(outbox) = self.outboxes.remove(&conn) {
+                        outbox.close(wire(why));
+                    }
+                }
+                Output::Ask(did) => self.ask(did),
+                Output::Remember(held) => {
+                    // A full queue means a disk that cannot keep up with what rates allow; see above for what is lost.
+                    if self.unwritten.try_send(held).is_err() {
+                        tracing::debug!("an id was not written down");
+                    }
+                }
+                Output::Event(event) => self.count(&event),
+            }
+        }
+    }
+
+    fn ask(&self, did: Did) {
+        let (fetch, answers) = (self.documents.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let document = match fetch {
+                Some(fetch) => fetch(did.clone()).await,
+                None => None,
+            };
+            if let Some(answers) = answers.upgrade() {
+                // The relay has stopped if nobody takes it.
+                drop(answers.send(Input::Answer { did, document }).await);
+            }
+        });
+    }
+
+    fn count(&mut self, event: &Event) {
+        tracing::trace!(?event);
+        match event {
+            Event::Delivered(_) => self.counts.delivered += 1,
+            Event::Queued(_) => self.counts.queued += 1,
+            Event::Rejected(..) => self.counts.rejected += 1,
+            Event::Refused(..) => self.counts.refused += 1,
+            Event::Dropped(_) => self.counts.dropped += 1,
+            Event::Bound(_) | Event::Dequeued(_) => {}
+        }
+    }
+
+    fn show(&mut self) {
+        let Load { bound, live, held, .. } = self.host.load();
+        self.counts.connections = self.outboxes.len();
+        self.counts.bound = bound;
+        self.counts.attempts = live;
+        self.counts.held = held;
+        self.shown.write(self.counts);
+    }
+}
+
+fn wire(why: Close) -> link::Close {
+    match why {
+        Close::HelloMissing => link::Close::HelloMissing,
+        Close::Replaced => link::Close::Replaced,
+        Close::Abuse => link::Close::Abuse,
+        Close::Full => link::Close::Full,
+    }
+}
+
+/// Both clocks, from one start.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn now(self) -> Now {
+        let tick = Tick::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { tick, wall: Wall::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)) }
+    }
+
+    /// When to wake; far away, if nothing is due.
+    fn instant(self, wake: Option<Tick>) -> tokio::time::Instant {
+        const FAR: Duration = Duration::from_secs(3600);
+        let far = Instant::now() + FAR;
+        wake.map_or(far, |tick| (self.0 + Duration::from_micros(tick.micros())).min(far)).into()
+    }
+}

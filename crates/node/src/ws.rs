@@ -1,0 +1,99 @@
+//! The listener of `ws/1.0`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsip_endpoint::link::{self, Deliver, HANDSHAKE_DEADLINE, outbox};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+
+use crate::GRACE;
+use crate::admission::{Admission, Place};
+use crate::http;
+use crate::relay::{Input, Relay};
+
+/// How long to wait when the system has no more file descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Accepts until the node stops, then waits for the connections to end.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    admission: Admission,
+    relay: Relay,
+    about: Arc<str>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                sleep(EXHAUSTED).await;
+                continue;
+            }
+        };
+        // Dropping the socket is all the answer there is room for.
+        let Some(place) = admission.admit(from.ip()) else { continue };
+        connections.spawn(connection(tcp, from, acceptor.clone(), relay.clone(), about.clone(), place));
+    }
+    drop(listener);
+    drop(relay);
+    // Who is still in a handshake after that is cut off.
+    drop(timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await);
+}
+
+async fn connection(
+    tcp: TcpStream,
+    from: SocketAddr,
+    acceptor: TlsAcceptor,
+    relay: Relay,
+    about: Arc<str>,
+    place: Place,
+) {
+    let at = tcp.local_addr().ok().map(|at| at.to_string());
+    // Boxed, so that its room is given back before the connection's long life begins.
+    let handshake = Box::pin(timeout(HANDSHAKE_DEADLINE, handshake(tcp, acceptor, about)));
+    let socket = match handshake.await {
+        Ok(Ok(Some(socket))) => socket,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return tracing::debug!(%from, %error, "handshake failed"),
+        Err(_) => return tracing::debug!(%from, "handshake took too long"),
+    };
+    let conn = relay.name();
+    let (outbox, outgoing) = outbox();
+    if relay.inputs.send(Input::Connected { conn, from: from.ip(), at, outbox }).await.is_err() {
+        return;
+    }
+    let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
+    let closed = link::ws::drive(socket, link::ws::Side::Server, outgoing, deliver).await;
+    tracing::debug!(conn = conn.0, %closed, "connection ended");
+    // The relay has stopped if nobody takes it.
+    drop(relay.inputs.send(Input::Closed { conn }).await);
+    drop(place);
+}
+
+async fn handshake(
+    tcp: TcpStream,
+    acceptor: TlsAcceptor,
+    about: Arc<str>,
+) -> io::Result<Option<WebSocketStream<TlsStream<TcpStream>>>> {
+    tcp.set_nodelay(true)?; // WS-9
+    let secured = acceptor.accept(tcp).await?;
+    http::accept(secured, &about).await
+}

@@ -1,0 +1,261 @@
+//! What dishonest or broken peers get, and that nobody else notices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsip_endpoint::link::{Close, Closed, Dialer, OpenError, Stream, Target, Transport};
+use dsip_endpoint::tls::{self, Expect};
+use dsip_node::Limits;
+use dsip_proto::identity::{PublicKey, SecretKey};
+use dsip_proto::relay::rate::Rate;
+use dsip_proto::wire::{Did, Ulid};
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::ClientConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::device::{Device, hear_error, hear_exactly, say};
+use crate::{World, no_roots};
+
+impl World {
+    fn port(&self) -> u16 {
+        self.target(Transport::Ws).port()
+    }
+
+    async fn tls(&self, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(("127.0.0.1", self.port())).await?;
+        TlsConnector::from(config).connect(tls::server_name("127.0.0.1").expect("a name"), tcp).await
+    }
+
+    fn key(&self) -> Expect {
+        Expect::Key(*PublicKey::of_did(&self.node.ready().did).expect("a did:key").as_bytes())
+    }
+
+    /// A socket below the link, for what no link would send.
+    async fn socket(&self) -> WebSocketStream<TlsStream<TcpStream>> {
+        let secured = self.tls(no_roots().ws_client(&self.key()).expect("configured")).await.expect("secured");
+        tokio_tungstenite::client_async(self.node.ready().wss.as_str(), secured).await.expect("upgraded").0
+    }
+
+    /// Whether an ordinary call still works.
+    async fn is_well(&self) {
+        let (alice, bob) = (Device::new(101), Device::new(102));
+        let mut callee = self.bind(&bob, Transport::Quic).await;
+        let caller = self.bind(&alice, Transport::Ws).await;
+        let invite = alice.invite(&bob.identity);
+        say(&caller, &invite);
+        hear_exactly(&mut callee, &invite).await;
+    }
+}
+
+async fn status(socket: &mut WebSocketStream<TlsStream<TcpStream>>) -> u16 {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+            Some(Ok(_)) => {}
+            other => panic!("expected a close frame, got {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn ws_9_tls_1_2_is_refused() {
+    let world = World::start().await;
+    let old = ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .expect("the library has it")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    assert!(world.tls(Arc::new(old)).await.expect_err("refused").to_string().contains("ProtocolVersion"));
+    world.is_well().await;
+}
+
+#[tokio::test]
+async fn ws_12_an_oversized_frame_ends_the_connection_with_1009() {
+    let world = World::start().await;
+    let mut socket = world.socket().await;
+    socket.send(Message::text("x".repeat(65_537))).await.expect("sent");
+    assert_eq!(status(&mut socket).await, 1009);
+    world.is_well().await;
+}
+
+#[tokio::test]
+async fn ws_14_binary_frames_and_garbage_end_the_connection() {
+    let world = World::start().await;
+    let mut binary = world.socket().await;
+    binary.send(Message::binary(vec![1, 2, 3])).await.expect("sent");
+    assert_eq!(status(&mut binary).await, Close::NotText.ws_status());
+
+    let mut garbage = world.socket().await;
+    for number in 0..64 {
+        // The node may be done with it before the last one.
+        drop(garbage.send(Message::text(format!("{{\"garbage\":{number}}}"))).await);
+    }
+    assert_eq!(status(&mut garbage).await, Close::Abuse.ws_status());
+
+    let mut link = world.dial(Transport::Quic).await;
+    for _ in 0..64 {
+        let _ = link.send(Stream::Control, "garbage".into());
+    }
+    assert_eq!(link.recv().await, Err(Closed::There(Close::Abuse)));
+    world.is_well().await;
+}
+
+#[tokio::test]
+async fn forged_signatures_use_up_their_connection() {
+    let world = World::start().await;
+    let (mallory, bob) = (Device::new(3), Device::new(2));
+    let mut callee = world.bind(&bob, Transport::Ws).await;
+    let mut link = world.bind(&mallory, Transport::Quic).await;
+    for _ in 0..64 {
+        let forged = mallory.invite(&bob.identity);
+        let cut = forged.text.rfind("signature").expect("it has one") + "signature\":\"".len();
+        let mut text = forged.text.to_string();
+        let other = if text.as_bytes()[cut] == b'A' { "B" } else { "A" };
+        text.replace_range(cut..=cut, other);
+        let _ = link.send(Stream::Control, text.into());
+    }
+    assert_eq!(link.recv().await, Err(Closed::There(Close::Abuse)));
+    // The callee saw none of them: the next thing it hears is honest.
+    let alice = Device::new(1);
+    let caller = world.bind(&alice, Transport::Ws).await;
+    let invite = alice.invite(&bob.identity);
+    say(&caller, &invite);
+    hear_exactly(&mut callee, &invite).await;
+}
+
+#[tokio::test]
+async fn http_gets_plain_answers() {
+    let world = World::start().await;
+    for (request, status) in [("GET / HTTP/1.1", "200"), ("GET /dsip HTTP/1.1", "426"), ("GET /x HTTP/1.1", "404")] {
+        let config = no_roots().ws_client(&world.key()).expect("configured");
+        let mut stream = world.tls(config).await.expect("secured");
+        stream.write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_on_every_port_disturbs_nobody() {
+    let world = World::start().await;
+    let stun = world.node.ready().stun.trim_start_matches("stun:").to_owned();
+    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+    let mut tcp = TcpStream::connect(("127.0.0.1", world.port())).await.expect("connected");
+    for seed in 0..=255u8 {
+        let noise: Vec<u8> = (0..1200u32).map(|at| seed.wrapping_mul(31).wrapping_add((at * 7) as u8) ^ seed).collect();
+        udp.send_to(&noise, ("127.0.0.1", world.port())).await.expect("sent");
+        udp.send_to(&noise[..usize::from(seed)], &stun).await.expect("sent");
+        // The node hangs up on it at the first record that is no handshake.
+        drop(tcp.write_all(&noise).await);
+    }
+    world.is_well().await;
+}
+
+#[tokio::test]
+async fn half_open_connections_count_and_are_bounded() {
+    let world = World::with(|config| config.limits = Limits { connections: 100, per_address: 4 }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(TcpStream::connect(("127.0.0.1", world.port())).await.expect("connected"));
+    }
+    let mut fifth = TcpStream::connect(("127.0.0.1", world.port())).await.expect("accepted by the system");
+    assert!(matches!(fifth.read(&mut [0; 1]).await, Ok(0) | Err(_)), "hung up on");
+    held.clear();
+    let alice = Device::new(1);
+    loop {
+        // The node notices the hang-ups when it gets to them.
+        if let Ok(mut link) = Dialer::new(no_roots()).open(&world.target(Transport::Ws)).await {
+            alice.greet(&mut link, world.node.ready().did.as_str()).await;
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn another_nodes_key_is_refused() {
+    let world = World::start().await;
+    let other = SecretKey::from_bytes(&[77; 32]).did();
+    for transport in [Transport::Ws, Transport::Quic] {
+        let target = world.target(transport).with_node(other.clone()).expect("a did:key");
+        let refused = Dialer::new(no_roots()).open(&target).await.map(|link| link.transport());
+        assert!(matches!(refused, Err(OpenError::WrongKey { .. })), "{refused:?}");
+    }
+    let unknown: Target = world.node.ready().wss.parse().expect("a target");
+    let refused = Dialer::new(no_roots()).open(&unknown).await.map(|link| link.transport());
+    assert!(matches!(refused, Err(OpenError::Untrusted { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_is_cut_off_and_its_sender_goes_on() {
+    let world = World::start().await;
+    let (alice, bob, sloth) = (Device::new(1), Device::new(2), Device::new(4));
+    let mut slow = world.socket().await;
+    slow.send(Message::text(sloth.hello(None).text.to_string())).await.expect("sent");
+    world.until(|counts| counts.bound == 1).await;
+    let mut caller = world.bind(&alice, Transport::Quic).await;
+    let mut callee = world.bind(&bob, Transport::Ws).await;
+    let session = alice.invite(&sloth.did).id;
+    // Larger than what the kernel buffers for a socket that nobody reads, both ends together.
+    let large = "x".repeat(1000);
+    let mut sent = 0;
+    while world.node.counts().too_slow == 0 {
+        let filler = alice.bye_saying(&sloth.did, session, &large);
+        while caller.send(Stream::Control, filler.text.clone()).is_err() {
+            tokio::task::yield_now().await;
+        }
+        sent += 1;
+        assert!(sent < 20_000, "never cut off");
+        if sent % 1000 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let invite = alice.invite(&bob.identity);
+    say(&caller, &invite);
+    hear_exactly(&mut callee, &invite).await;
+    let ringing = bob.ringing(&alice.did, invite.id);
+    say(&callee, &ringing);
+    while caller.recv().await.expect("a frame") != *ringing.text {}
+    drop(slow);
+}
+
+#[tokio::test]
+async fn rly_70_a_flood_is_limited_and_ended_while_another_pair_talks_on() {
+    let world = World::with(|config| {
+        config.relay.rates.envelopes = Rate { burst: 20, every: Duration::from_secs(60) };
+    })
+    .await;
+    let (mallory, alice, bob) = (Device::new(3), Device::new(1), Device::new(2));
+    let mut callee = world.bind(&bob, Transport::Quic).await;
+    let caller = world.bind(&alice, Transport::Ws).await;
+    let mut flood = world.bind(&mallory, Transport::Ws).await;
+    let nobody: Did = Device::new(9).identity;
+    let session = Ulid::from_bits(1 << 100);
+    for _ in 0..20 {
+        say(&flood, &mallory.bye(&nobody, session));
+    }
+    let over = mallory.bye(&bob.did, session);
+    say(&flood, &over);
+    for _ in 0..20 {
+        assert_eq!(crate::device::hear(&mut flood).await["reason"], "transport.unknown-recipient");
+    }
+    hear_error(&mut flood, "transport.rate-limited", &over).await;
+    while flood.send(Stream::Control, mallory.bye(&bob.did, session).text).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let ended = loop {
+        if let Err(closed) = flood.recv().await {
+            break closed;
+        }
+    };
+    assert_eq!(ended, Closed::There(Close::Abuse));
+    let invite = alice.invite(&bob.identity);
+    say(&caller, &invite);
+    hear_exactly(&mut callee, &invite).await;
+}

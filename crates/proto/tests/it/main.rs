@@ -1,6 +1,4 @@
 //! The crate's integration tests, in one binary.
 
 mod own;
-#[path = "../../examples/generate_vectors/suite/mod.rs"]
-mod suite;
 mod vectors;

@@ -6,6 +6,7 @@
 
 mod gateway;
 mod media_binding;
+mod signed;
 mod subscriptions;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,19 @@ use serde_json::{Value, json};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors");
 
 /// What the names of the vectors made here start with.
-const OURS: [&str; 4] = ["gateway/", "media-binding/", "state/authority-", "state/subscriber-"];
+const OURS: [&str; 11] = [
+    "broadcast/",
+    "dht/",
+    "envelope/",
+    "gateway/",
+    "media-binding/",
+    "payload/",
+    "semantic/",
+    "state/authority-",
+    "state/subscriber-",
+    "transport/",
+    "trust/",
+];
 
 /// One vector file (VEC-2).
 #[derive(Serialize)]
@@ -71,7 +84,7 @@ impl Vector {
 }
 
 fn all() -> BTreeMap<String, String> {
-    let sections = [media_binding::vectors(), gateway::vectors(), subscriptions::vectors()];
+    let sections = [media_binding::vectors(), gateway::vectors(), signed::vectors(), subscriptions::vectors()];
     let mut files = BTreeMap::new();
     for vector in sections.into_iter().flatten() {
         let previous = files.insert(vector.vector.clone(), vector.text());

@@ -271,7 +271,10 @@ impl Engine {
     fn complete(&mut self, received: &mut Received) {
         let Some(proof) = &mut received.proof else { return };
         if proof.identity != proof.device {
-            self.learn(&proof.device, &proof.identity, proof.until);
+            // Without an end it is the caller's own recollection of what we taught it, and no news.
+            if proof.until.is_some() {
+                self.learn(&proof.device, &proof.identity, proof.until);
+            }
         } else if let Some((identity, until)) = self.delegation_of(&proof.device) {
             (proof.identity, proof.until) = (identity.clone(), *until);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::Message;
-use crate::time::Tick;
+use crate::time::{Now, Tick};
 use crate::wire::{Did, Reason};
 
 /// How long a leg may stay silent after the invite was delivered to it (RLY-43): the longest T-Establish (TMR-1), after
@@ -16,6 +16,9 @@ pub const RINGING_LEG: Duration = Duration::from_secs(300 + 5);
 
 /// How long a leg may hold the caller in a queue after it last said so: the longest T-Queue (TMR-3), and some time.
 pub const QUEUED_LEG: Duration = Duration::from_secs(1_800 + 5);
+
+/// How old a signed message may be when it is received (RPL-1).
+const REPLAY_WINDOW: Duration = Duration::from_secs(300);
 
 /// The reasons that say most about the person called, best first (RLY-41).
 const PREFERRED: [Reason; 4] =
@@ -92,8 +95,21 @@ pub(super) enum Phase {
 pub(super) struct Refusal {
     pub(super) leg: Did,
     pub(super) reason: Reason,
+    /// When it came.
+    pub(super) at: Now,
     /// The leg's own reject; an expired leg signed none (RLY-44).
     pub(super) reject: Option<Arc<Message>>,
+}
+
+impl Refusal {
+    /// The leg's own reject, if the initiator would still accept it: other legs may have rung on beyond its validity, or
+    /// beyond the replay window.
+    fn acceptable_reject(&self, now: Now) -> Option<Arc<Message>> {
+        let reject = self.reject.as_ref()?;
+        let expired = reject.expires_at.is_some_and(|expiry| expiry <= now.wall.secs());
+        let stale = now.tick.since(self.at.tick) >= REPLAY_WINDOW;
+        (!expired && !stale).then(|| reject.clone())
+    }
 }
 
 /// The refusal that stands for the whole attempt.
@@ -101,6 +117,7 @@ pub(super) struct Refusal {
 pub(super) struct Verdict {
     pub(super) leg: Did,
     pub(super) reason: Reason,
+    /// The envelope to forward; without one, the relay signs.
     pub(super) reject: Option<Arc<Message>>,
 }
 
@@ -129,13 +146,13 @@ impl Attempt {
         self.legs.iter().filter(|leg| leg.state == LegState::Delivered).filter_map(|leg| leg.limit).min()
     }
 
-    /// What the refusals amount to (RLY-41, RLY-42, RLY-44); `None` without one from a leg.
-    pub(super) fn verdict(&self) -> Option<Verdict> {
+    /// What the refusals amount to at `now` (RLY-41, RLY-42, RLY-44); `None` without one.
+    pub(super) fn verdict(&self, now: Now) -> Option<Verdict> {
         let Phase::Open { refusals, .. } = &self.phase else { return None };
         let preferred = PREFERRED.iter().find_map(|reason| refusals.iter().find(|r| r.reason == *reason));
         let chosen = preferred.or(refusals.first())?;
         // A leg that rejected with the reason an expired one merely counts as did sign an envelope: forward that.
-        let reject = refusals.iter().filter(|r| r.reason == chosen.reason).find_map(|r| r.reject.clone());
+        let reject = refusals.iter().filter(|r| r.reason == chosen.reason).find_map(|r| r.acceptable_reject(now));
         Some(Verdict { leg: chosen.leg.clone(), reason: chosen.reason.clone(), reject })
     }
 }

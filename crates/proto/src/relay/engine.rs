@@ -35,7 +35,8 @@ pub const MAX_DEVICES: usize = 64;
 /// Legs of one attempt, those that bound in its course included.
 pub const MAX_LEGS: usize = 2 * MAX_DEVICES;
 
-/// Devices remembered at once. Room for a new one is made by forgetting the one that has been away longest.
+/// Devices remembered at once, unless the operator sets another number. Room for a new one is made by forgetting the one
+/// that has been away longest.
 pub const MAX_KNOWN: usize = 262_144;
 
 /// What an operator decides.
@@ -45,6 +46,8 @@ pub struct Config {
     pub retention: Duration,
     /// How long a device that went away stays *known*; `None` for ever (DIS-15). No shorter than `retention`.
     pub known_for: Option<Duration>,
+    /// How many devices are remembered at once.
+    pub max_known: usize,
     /// Whether silent legs expire by the relay's own clock and decided attempts are forgotten. A trace expires its legs
     /// by an event of its own, and looks at attempts long after they ended.
     pub limits_legs: bool,
@@ -52,7 +55,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { retention: RETENTION, known_for: Some(7 * RETENTION), limits_legs: true }
+        Self { retention: RETENTION, known_for: Some(7 * RETENTION), max_known: MAX_KNOWN, limits_legs: true }
     }
 }
 
@@ -88,7 +91,8 @@ pub enum Input {
 /// What a relay is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Send the message's text to a device bound here.
+    /// Send the message's text to a device. If it has no connection, hand it back as [`Input::Undelivered`]: only the
+    /// initiator's cancel ([`Path::Withdrawal`]) can go to a leg that is no longer bound.
     Deliver {
         /// The device.
         leg: Did,
@@ -106,7 +110,8 @@ pub enum Output {
         /// What to send.
         message: Arc<Message>,
     },
-    /// Sign a `reject` for the whole attempt and send it to the initiator: no leg signed one (RLY-44).
+    /// Sign a `reject` for the whole attempt and send it to the initiator: no leg signed one, or none that is still valid
+    /// (RLY-44).
     Refuse {
         /// The initiator's device.
         to: Did,
@@ -446,7 +451,8 @@ impl Engine {
                 self.decide(session, Outcome::Answered);
             }
             Body::Reject { reason } => {
-                let refusal = Refusal { leg: device, reason: reason.clone(), reject: Some(message.clone()) };
+                let refusal =
+                    Refusal { leg: device, reason: reason.clone(), at: self.now, reject: Some(message.clone()) };
                 self.end_leg(session, LegState::Rejected, refusal, out); // RLY-23
             }
             _ => out.push(Output::Drop { message, why: Drop::NotAttemptScoped }), // RLY-24
@@ -573,7 +579,7 @@ impl Engine {
         }
         // RLY-40
         let to = attempt.initiator.clone();
-        if let Some(verdict) = attempt.verdict() {
+        if let Some(verdict) = attempt.verdict(self.now) {
             out.push(match verdict.reject {
                 Some(message) => Output::Forward { to, leg: verdict.leg, message },
                 None => Output::Refuse { to, leg: verdict.leg, session, reason: verdict.reason }, // RLY-44
@@ -587,7 +593,7 @@ impl Engine {
         self.now = now;
         let leg = self.attempts.get(&session).and_then(|attempt| attempt.leg(device));
         if leg.is_some_and(|leg| leg.state == LegState::Delivered) {
-            let refusal = Refusal { leg: device.clone(), reason: Reason::ENDPOINT_UNAVAILABLE, reject: None };
+            let refusal = Refusal { leg: device.clone(), reason: Reason::ENDPOINT_UNAVAILABLE, at: now, reject: None };
             self.end_leg(session, LegState::Expired, refusal, out);
         }
     }
@@ -701,7 +707,7 @@ impl Engine {
         if bound >= MAX_DEVICES {
             return false;
         }
-        if !self.devices.contains_key(device) && self.devices.len() >= MAX_KNOWN {
+        if !self.devices.contains_key(device) && self.devices.len() >= self.config.max_known {
             let Some((_, longest_away)) = self.away.pop_first() else { return false };
             self.forget(&longest_away);
         }

@@ -296,6 +296,21 @@ fn rly_44_a_signed_reject_stands_in_for_an_expired_leg_of_its_reason() {
 }
 
 #[test]
+fn rly_44_the_relay_signs_when_the_legs_own_reject_is_too_old_to_be_accepted() {
+    let mut story = Story::of_two();
+    story.invite(5, "alice-phone", "bob");
+    story.say("bob-laptop", "alice-phone", 5, ringing());
+    let mut reject = story.message("bob-phone", "alice-phone", Some(5), reject("user.declined"));
+    reject.expires_at = Some(START + 60);
+    story.feed(Input::Received(reject));
+    story.wait(60);
+    assert_eq!(
+        story.say("bob-laptop", "alice-phone", 5, super::tests::reject("endpoint.busy")),
+        ["own reject user.declined for bob-phone to alice-phone"]
+    );
+}
+
+#[test]
 fn rly_46_47_50_devices_that_bind_in_the_course_of_an_attempt() {
     let mut story = Story::new();
     story.bind("bob-phone", "bob");
@@ -574,8 +589,8 @@ fn known_devices_are_forgotten_in_time() {
 
 #[test]
 fn max_known_forgets_who_has_been_away_longest() {
-    let mut story = Story::new();
-    for number in 0..MAX_KNOWN {
+    let mut story = Story::with(Config { max_known: 100, ..Config::default() });
+    for number in 0..100 {
         let device = format!("device-{number}");
         story.bind(&device, &device);
         if number < 2 {
@@ -583,7 +598,7 @@ fn max_known_forgets_who_has_been_away_longest() {
         }
     }
     assert_eq!(story.bind("one-more", "bob"), Vec::<String>::new());
-    assert_eq!(story.engine.load().known, MAX_KNOWN);
+    assert_eq!(story.engine.load().known, 100);
     assert_eq!(story.invite(5, "x", "device-0"), ["error transport.unknown-recipient to x"]);
     assert_eq!(story.bind("two-more", "bob"), Vec::<String>::new());
     assert_eq!(story.bind("three-more", "bob"), ["not bound three-more"], "everybody left is here now");

@@ -18,7 +18,7 @@ impl Relay {
         let clock = Clock::new(context)?;
         let retention = context.number("offline_retention_s")?.map_or(RETENTION, Duration::from_secs);
         // A trace expires legs by an event of its own, and its relay forgets nobody (DIS-15).
-        let config = Config { retention, known_for: None, limits_legs: false };
+        let config = Config { retention, known_for: None, limits_legs: false, ..Config::default() };
         Ok(Self { engine: Engine::new(config), clock })
     }
 

@@ -157,3 +157,89 @@ impl RecordStore for Store {
 
     fn remove_provider(&mut self, _: &RecordKey, _: &PeerId) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use dsip_proto::envelope::{Signer, Supported, Verifier};
+    use dsip_proto::identity::{Documents, SecretKey};
+    use dsip_proto::time::{Now, Seed, Tick, Wall};
+    use dsip_proto::wire::Ulid;
+    use dsip_proto::wire::message::HintEndpoint;
+
+    use super::*;
+
+    const NOW: u64 = 1_760_000_000;
+
+    fn record(person: u8, seq: u64, uri: &str) -> Record {
+        let now = Now { tick: Tick::default(), wall: Wall::from_secs(NOW) };
+        let signer = Signer::of_key(SecretKey::from_bytes(&[person; 32]));
+        let bindings = vec!["ws/1.0".parse().expect("a binding")];
+        let endpoint = HintEndpoint { uri: uri.to_owned(), bindings, rest: Default::default() };
+        let id = Ulid::generate(now.wall, &mut Seed::new([2; 32]).into_rng());
+        let mut hint = hints::hint(signer.kid().did(), vec![endpoint], id, now, 60);
+        hint.seq = seq;
+        let mut verifier = Verifier::new(Supported::default(), Seed::new([3; 32]));
+        let text = signer.sign(&hint.into()).text();
+        hints::verify(&mut verifier, &text, now, &Documents::default()).expect("a good record")
+    }
+
+    fn key(record: &Record) -> RecordKey {
+        RecordKey::new(&hints::key(record.subject().as_str()))
+    }
+
+    #[test]
+    fn dht_20_to_25_decide_what_is_held() {
+        let (mut store, peer) = (Store::new(PeerId::random()), PeerId::random());
+        let first = record(1, 5, "wss://a.example");
+        assert_eq!(store.keep(first.clone(), peer, NOW), Kept::Stored);
+        assert!(store.holds(key(&first).as_ref(), first.text().as_bytes()));
+        assert_eq!(store.keep(record(1, 4, "wss://b.example"), peer, NOW), Kept::Older);
+        assert_eq!(store.keep(record(1, 5, "wss://b.example"), peer, NOW), Kept::Conflict);
+        assert_eq!(store.keep(record(1, 6, "wss://b.example"), peer, NOW), Kept::Stored);
+        // DHT-21: past its end, a held record stands in nobody's way.
+        assert_eq!(store.keep(record(1, 1, "wss://c.example"), peer, NOW + 61), Kept::Stored);
+        assert_eq!(store.held.len(), 1);
+    }
+
+    #[test]
+    fn dht_6_a_record_is_returned_byte_for_byte_and_only_while_it_lives() {
+        let (mut store, peer) = (Store::new(PeerId::random()), PeerId::random());
+        let (live, over) = (record(1, 1, "wss://a.example"), record(2, 1, "wss://b.example"));
+        store.keep(live.clone(), peer, NOW);
+        store.keep(over.clone(), peer, NOW + 60);
+        assert_eq!(store.get(&key(&live)).expect("it lives").value, live.text().as_bytes());
+        assert!(store.get(&key(&over)).is_none());
+        assert_eq!(store.records().count(), 1);
+        store.sweep();
+        assert_eq!(store.held.len(), 1);
+        assert_eq!(store.bytes, live.text().len());
+    }
+
+    #[test]
+    fn dht_28_kademlia_itself_cannot_write() {
+        let mut store = Store::new(PeerId::random());
+        assert!(store.put(kad::Record::new(vec![1], vec![2])).is_err());
+        assert_eq!(store.held.len(), 0);
+    }
+
+    #[test]
+    fn dht_32_one_peer_does_not_fill_the_store() {
+        let (mut store, flooder) = (Store::new(PeerId::random()), PeerId::random());
+        store.per_peer.insert(flooder, MAX_PER_PEER);
+        assert_eq!(store.keep(record(1, 1, "wss://a.example"), flooder, NOW), Kept::Full);
+        assert_eq!(store.keep(record(1, 1, "wss://a.example"), PeerId::random(), NOW), Kept::Stored);
+    }
+
+    #[test]
+    fn dht_32_a_full_store_keeps_what_is_closest_to_it() {
+        let (mut store, peer) = (Store::new(PeerId::random()), PeerId::random());
+        let mut by_distance: Vec<Record> = (1..=3).map(|person| record(person, 1, "wss://a.example")).collect();
+        by_distance.sort_by_key(|record| store.here.distance(&KBucketKey::new(key(record).to_vec())));
+        let [near, middle, far] = <[Record; 3]>::try_from(by_distance).expect("three");
+        store.keep(middle.clone(), peer, NOW);
+        store.bytes = MAX_BYTES;
+        assert_eq!(store.keep(far, peer, NOW), Kept::Full);
+        assert_eq!(store.keep(near.clone(), peer, NOW), Kept::Stored);
+        assert!(store.get(&key(&middle)).is_none() && store.get(&key(&near)).is_some());
+    }
+}

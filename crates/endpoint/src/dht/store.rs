@@ -63,21 +63,28 @@ impl Store {
             (Winner::Existing, Conflict::SameSeqLive) => return Kept::Conflict,
             (Winner::Existing, _) => return Kept::Older,
         }
-        self.remove(&RecordKey::from(key.clone()));
-        if self.per_peer.get(&from).is_some_and(|held| *held >= MAX_PER_PEER) {
+        // What is held under the key makes room, but only once it is certain that there is enough.
+        let (its_peer, its_size) =
+            self.held.get(&key).map_or((None, 0), |held| (Some(held.from), held.record.text().len()));
+        let others = self.per_peer.get(&from).map_or(0, |count| count - usize::from(its_peer == Some(from)));
+        if others >= MAX_PER_PEER {
             return Kept::Full;
         }
         let distance = self.here.distance(&KBucketKey::new(key.clone()));
         let size = record.text().len();
-        while self.held.len() >= MAX_RECORDS || self.bytes + size > MAX_BYTES {
+        let here = RecordKey::from(key.clone());
+        while self.held.len() - usize::from(its_peer.is_some()) >= MAX_RECORDS
+            || self.bytes - its_size + size > MAX_BYTES
+        {
             // The record furthest from here is the one that twenty other nodes are more responsible for.
-            let furthest =
-                self.held.iter().max_by_key(|(_, held)| held.distance).map(|(key, held)| (key.clone(), held.distance));
+            let others = self.held.iter().filter(|(other, _)| **other != key);
+            let furthest = others.max_by_key(|(_, held)| held.distance).map(|(key, held)| (key.clone(), held.distance));
             match furthest {
                 Some((key, its)) if its > distance => self.remove(&RecordKey::from(key)),
                 _ => return Kept::Full,
             }
         }
+        self.remove(&here);
         let expires = Instant::now() + Duration::from_secs(record.standing().expires_at.saturating_sub(wall));
         self.bytes += size;
         *self.per_peer.entry(from).or_default() += 1;
@@ -227,7 +234,10 @@ mod tests {
         let (mut store, flooder) = (Store::new(PeerId::random()), PeerId::random());
         store.per_peer.insert(flooder, MAX_PER_PEER);
         assert_eq!(store.keep(record(1, 1, "wss://a.example"), flooder, NOW), Kept::Full);
-        assert_eq!(store.keep(record(1, 1, "wss://a.example"), PeerId::random(), NOW), Kept::Stored);
+        let first = record(1, 1, "wss://a.example");
+        assert_eq!(store.keep(first.clone(), PeerId::random(), NOW), Kept::Stored);
+        assert_eq!(store.keep(record(1, 2, "wss://b.example"), flooder, NOW), Kept::Full);
+        assert!(store.get(&key(&first)).is_some(), "what was held stays");
     }
 
     #[test]
@@ -237,7 +247,7 @@ mod tests {
         by_distance.sort_by_key(|record| store.here.distance(&KBucketKey::new(key(record).to_vec())));
         let [near, middle, far] = <[Record; 3]>::try_from(by_distance).expect("three");
         store.keep(middle.clone(), peer, NOW);
-        store.bytes = MAX_BYTES;
+        store.bytes = MAX_BYTES - 1;
         assert_eq!(store.keep(far, peer, NOW), Kept::Full);
         assert_eq!(store.keep(near.clone(), peer, NOW), Kept::Stored);
         assert!(store.get(&key(&middle)).is_none() && store.get(&key(&near)).is_some());

@@ -55,8 +55,8 @@ const FAILED: Duration = Duration::from_secs(5);
 const MAX_KEPT: usize = 1024;
 /// Fetches under way at one time; strangers' messages can cause them.
 const MAX_FETCHES: usize = 16;
-/// A DNS answer has to be there after this long.
-const DNS: Duration = Duration::from_secs(4);
+/// How long a web or DNS server may take, unless [`Config`] says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What resolving needs from outside.
 pub struct Config {
@@ -66,6 +66,8 @@ pub struct Config {
     pub allow_private: bool,
     /// The DNS server to ask for TXT records instead of the system's.
     pub dns: Option<SocketAddr>,
+    /// How long a web or DNS server may take to answer; [`PATIENCE`] as a rule.
+    pub patience: Duration,
 }
 
 /// Resolves DIDs and aliases. Clones share one cache.
@@ -78,6 +80,7 @@ struct Inner {
     web: web::Web,
     /// Absent on a machine without DNS configuration.
     dns: Option<TokioResolver>,
+    patience: Duration,
     kept: Mutex<BTreeMap<Did, Arc<tokio::sync::Mutex<Option<Kept>>>>>,
     fetches: Semaphore,
 }
@@ -164,11 +167,12 @@ impl Resolver {
     ///
     /// [`SetupError`] if the TLS configuration is not usable for HTTPS.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
-        let web = web::Web::new(config.tls.as_ref().clone(), config.allow_private)
+        let web = web::Web::new(config.tls.as_ref().clone(), config.allow_private, config.patience)
             .map_err(|error| SetupError(error.to_string()))?;
         let inner = Inner {
             web,
             dns: dns(config.dns),
+            patience: config.patience,
             kept: Mutex::new(BTreeMap::new()),
             fetches: Semaphore::new(MAX_FETCHES),
         };
@@ -240,7 +244,7 @@ impl Resolver {
     async fn txt(&self, alias: &Alias) -> Result<Did, String> {
         let name = alias.txt().ok_or("an alias with a port has no DNS record")?;
         let dns = self.inner.dns.as_ref().ok_or("this machine has no DNS server configured")?;
-        let answer = match tokio::time::timeout(DNS, dns.lookup(name, RecordType::TXT)).await {
+        let answer = match tokio::time::timeout(self.inner.patience, dns.lookup(name, RecordType::TXT)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.is_no_records_found() => return Err("no record of that name".to_owned()),
             Ok(Err(error)) => return Err(error.to_string()),

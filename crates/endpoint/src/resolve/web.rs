@@ -17,8 +17,6 @@ use crate::reach;
 
 /// The longest document that is read. A DID document has one or two kilobytes.
 pub const MAX_BYTES: usize = 64 * 1024;
-const CONNECT: Duration = Duration::from_secs(4);
-const WHOLE: Duration = Duration::from_secs(8);
 
 /// Why a text could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,15 +71,20 @@ pub(super) struct Web {
 }
 
 impl Web {
-    pub(super) fn new(tls: rustls::ClientConfig, allow_private: bool) -> Result<Self, reqwest::Error> {
+    /// `patience` is for the whole exchange; half of it has to do for the connection.
+    pub(super) fn new(
+        tls: rustls::ClientConfig,
+        allow_private: bool,
+        patience: Duration,
+    ) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)
             .redirect(redirect::Policy::none())
             .no_proxy()
             .dns_resolver(Guard { allow_private })
-            .connect_timeout(CONNECT)
-            .timeout(WHOLE)
+            .connect_timeout(patience / 2)
+            .timeout(patience)
             .user_agent("dsip")
             .build()?;
         Ok(Self { client, allow_private })

@@ -2,3 +2,4 @@
 
 mod dht;
 mod media;
+mod resolve;

@@ -40,7 +40,7 @@ impl Network {
     /// `did:web` and aliases lead into private address space.
     pub async fn join(roots: Roots, dht: &[String], allow_private: bool) -> Result<Self, JoinError> {
         let tls = roots.ws_client(&Expect::WebPki)?;
-        let resolver = Resolver::new(&resolve::Config { tls, allow_private, dns: None })?;
+        let resolver = Resolver::new(&resolve::Config { tls, allow_private, dns: None, patience: resolve::PATIENCE })?;
         let bootstrap = dht
             .iter()
             .map(|text| dht::parse_address(text))

@@ -57,7 +57,7 @@ pub enum Next {
     Recover(Vec<u8>, usize),
     /// Make up so many samples.
     Conceal(usize),
-    /// The sender is silent (DTX, or nothing has come yet): so many samples of nothing new.
+    /// The sender is silent, or seems to be (DTX, or nothing has come yet): so many samples of nothing new.
     Pause(usize),
 }
 
@@ -118,6 +118,8 @@ struct Stream {
     settled: u32,
     /// Packets in a row that came impossibly early or late.
     astray: u32,
+    /// Frames for which there was nothing: losses or a pause, as the next packet's number will tell.
+    unexplained: u64,
 }
 
 impl Jitter {
@@ -199,7 +201,7 @@ impl Jitter {
         if i64::try_from(head).unwrap_or(i64::MAX) > ideal {
             return Next::Pause(FRAME);
         }
-        let mut stream = Stream { head, last_seq: None, settled: 0, astray: 0 };
+        let mut stream = Stream { head, last_seq: None, settled: 0, astray: 0, unexplained: 0 };
         let next = self.choose(&mut stream, ideal);
         self.stream = Some(stream);
         next
@@ -214,19 +216,19 @@ impl Jitter {
         let lag = (ideal - i64::try_from(stream.head).unwrap_or(i64::MAX)).saturating_mul(1_000_000) / i64::from(RATE);
         let frame = i64::try_from(FRAME).unwrap_or(0) * 1_000_000 / i64::from(RATE);
         let Some((seq, packet)) = self.packets.first_key_value() else {
-            if lag < -frame / 2 {
-                // Not due yet by the target: wait for it rather than give it up.
-                self.counts.concealed += 1;
-                return Next::Conceal(FRAME);
+            // Not due yet by the target: wait for it rather than give it up.
+            if lag >= -frame / 2 {
+                stream.head += FRAME as u64;
+                stream.unexplained += 1;
             }
-            stream.head += FRAME as u64;
-            return if recently_heard(lag) { self.conceal() } else { Next::Pause(FRAME) };
+            return Next::Pause(FRAME);
         };
         let (seq, time, samples) = (*seq, packet.time, packet.samples);
+        let missing = stream.last_seq.map_or(0, |last| seq.saturating_sub(last + 1));
+        self.counts.concealed += std::mem::take(&mut stream.unexplained).min(missing);
         if time > stream.head {
             let gap = usize::try_from(time - stream.head).unwrap_or(FRAME);
-            let contiguous = stream.last_seq.is_none_or(|last| seq == last + 1);
-            if contiguous {
+            if missing == 0 {
                 // The sender left nothing out: it was silent.
                 stream.head += gap.min(FRAME) as u64;
                 return Next::Pause(gap.min(FRAME));
@@ -313,11 +315,6 @@ impl Jitter {
         self.last_transit = None;
         self.stream = None;
     }
-}
-
-/// Whether nothing to play means loss rather than a sender that has nothing to say: it lasts less than 100 ms.
-const fn recently_heard(lag: i64) -> bool {
-    lag.abs() < 100_000
 }
 
 fn micros(duration: Duration) -> i64 {

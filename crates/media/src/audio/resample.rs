@@ -8,6 +8,9 @@ use std::f64::consts::PI;
 /// Zero crossings of the sinc on either side.
 const CROSSINGS: f64 = 24.0;
 
+/// Points of the tabulated filter per zero crossing; between them it is interpolated.
+const FINE: usize = 256;
+
 /// Converts `input` from `from` to `to` samples per second. The duration stays, to within a sample.
 #[must_use]
 pub fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
@@ -18,6 +21,7 @@ pub fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
     // Going down, the filter must also keep what the new rate cannot hold from folding back.
     let cutoff = ratio.min(1.0) * 0.97;
     let reach = CROSSINGS / cutoff;
+    let filter = filter();
     let length = (input.len() as f64 * ratio).round() as usize;
     (0..length)
         .map(|n| {
@@ -26,7 +30,7 @@ pub fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
             let last = ((centre + reach).floor() as usize).min(input.len() - 1);
             let (mut sum, mut weight) = (0.0, 0.0);
             for (index, sample) in input.iter().enumerate().take(last + 1).skip(first) {
-                let tap = kernel(index as f64 - centre, cutoff, reach);
+                let tap = tap(&filter, ((index as f64 - centre) * cutoff).abs());
                 sum += tap * f64::from(*sample);
                 weight += tap;
             }
@@ -36,12 +40,27 @@ pub fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
         .collect()
 }
 
-fn kernel(offset: f64, cutoff: f64, reach: f64) -> f64 {
-    let x = PI * offset * cutoff;
-    let sinc = if x.abs() < 1e-9 { 1.0 } else { x.sin() / x };
-    // Blackman window.
-    let w = PI * (offset / reach).clamp(-1.0, 1.0);
-    sinc * cutoff * (0.42 + 0.5 * w.cos() + 0.08 * (2.0 * w).cos())
+/// One half of the symmetric filter, [`FINE`] points per crossing: a sinc under a Blackman window.
+fn filter() -> Vec<f64> {
+    let points = CROSSINGS as usize * FINE;
+    (0..=points)
+        .map(|point| {
+            let x = PI * point as f64 / FINE as f64;
+            let sinc = if point == 0 { 1.0 } else { x.sin() / x };
+            let w = PI * point as f64 / points as f64;
+            sinc * (0.42 + 0.5 * w.cos() + 0.08 * (2.0 * w).cos())
+        })
+        .collect()
+}
+
+/// The filter, so many crossings away from its middle.
+fn tap(filter: &[f64], crossings: f64) -> f64 {
+    let at = crossings * FINE as f64;
+    let index = at as usize;
+    match (filter.get(index), filter.get(index + 1)) {
+        (Some(a), Some(b)) => a + (b - a) * at.fract(),
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,14 @@ const BEGINNING: u64 = 1_760_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(usize);
 
+impl HostId {
+    /// The host's number, for addresses.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+}
+
 /// A connection between two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(u64);
@@ -292,7 +300,7 @@ impl Network {
                 self.hosts[host.0].wake = None;
                 return Some((host, Event::Wake));
             }
-            let Some((_, (host, event))) = self.underway.pop_first() else { return None };
+            let (_, (host, event)) = self.underway.pop_first()?;
             if let Some(event) = self.arrive(host, event) {
                 return Some((host, event));
             }

@@ -604,7 +604,9 @@ impl Agent {
     /// A call is over, whoever ended it: said once.
     pub(super) fn ended(&mut self, now: Now, session: Ulid, reason: Reason, side: Side) {
         let Some(call) = self.calls.get(&session).filter(|call| call.is_live()) else { return };
-        let missed = call.missed;
+        // RSP-7 shows what the caller gave up on; what nobody picked up in time is as missed.
+        let rang_out = !call.outgoing && side == Side::Us && reason == Reason::USER_NO_ANSWER;
+        let missed = call.missed || rang_out;
         self.out.push_back(Output::Event(Event::Ended { call: session, reason, side, missed }));
         self.bury(now, session);
     }

@@ -25,11 +25,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dsip_endpoint::tls::{Certificate, TlsError};
-use dsip_proto::identity::Document;
+use dsip_endpoint::dht::{self, Dht, Multiaddr};
+use dsip_endpoint::resolve::{self, Resolver};
+use dsip_endpoint::tls::{Certificate, Expect, Roots, TlsError};
 use dsip_proto::relay::host;
 use dsip_proto::wire::Did;
-use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
@@ -38,11 +38,11 @@ use tokio::task::JoinSet;
 pub use admission::Limits;
 pub use relay::Counts;
 
+/// How far beyond the signaling port a free one is looked for.
+const NEXT_PORTS: u16 = 64;
+
 /// How long connections may take to say goodbye when the node stops.
 const GRACE: Duration = Duration::from_secs(3);
-
-/// Fetches the document of a `did:web`; none if it cannot be had.
-pub type FetchDocument = Arc<dyn Fn(Did) -> BoxFuture<'static, Option<Document>> + Send + Sync>;
 
 /// How a node is to run.
 #[derive(Clone)]
@@ -57,8 +57,14 @@ pub struct Config {
     pub stun: Option<SocketAddr>,
     /// A certificate chain and its key in PEM files, for a node with a domain. By default the certificate is self-made.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// How `did:web` documents are fetched. Without it, only `did:key` devices and identities are understood.
-    pub documents: Option<FetchDocument>,
+    /// Where the DHT is served (TCP); by default on the next free port.
+    pub dht: Option<SocketAddr>,
+    /// DHT nodes to join through. The first node of a DHT has none.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Roots to trust besides the system's when a `did:web` document is fetched, in PEM files.
+    pub ca: Vec<PathBuf>,
+    /// Whether a `did:web` may lead into private address space.
+    pub allow_private: bool,
     /// Connections.
     pub limits: Limits,
     /// Everything the rules leave to the operator. Its addresses are filled in from `hosts` and `listen`.
@@ -75,7 +81,10 @@ impl Config {
             hosts: Vec::new(),
             stun: None,
             certificate: None,
-            documents: None,
+            dht: None,
+            bootstrap: Vec::new(),
+            ca: Vec::new(),
+            allow_private: false,
             limits: Limits::default(),
             relay: host::Config::default(),
         }
@@ -91,6 +100,8 @@ pub struct Ready {
     pub wss: String,
     /// Where it serves QUIC.
     pub quic: String,
+    /// Its DHT address, with its peer id, for others to join through.
+    pub dht: String,
     /// Where it answers STUN.
     pub stun: String,
     /// Its certificate, in PEM form.
@@ -136,6 +147,12 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The resolver cannot be set up.
+    #[error(transparent)]
+    Resolver(#[from] resolve::SetupError),
+    /// The DHT cannot be set up, or cannot listen.
+    #[error(transparent)]
+    Dht(#[from] dht::Error),
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] dsip_endpoint::home::Error),
@@ -146,6 +163,7 @@ pub struct Node {
     ready: Ready,
     stop: watch::Sender<bool>,
     counts: relay::Watch,
+    dht: Dht,
     tasks: JoinSet<()>,
 }
 
@@ -155,7 +173,11 @@ impl Node {
         let home = home::open(&config.home)?;
         let (tcp, udp) = listen(config.listen).await?;
         let at = tcp.local_addr().map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
-        let stun = listen_stun(config.stun, at).await?;
+        let stun = listen_stun(config.stun, at, config.listen.port() != 0).await?;
+
+        let tls = Roots::load(&config.ca)?.ws_client(&Expect::WebPki)?;
+        let resolver = Resolver::new(&resolve::Config { tls, allow_private: config.allow_private, dns: None })?;
+        let dht = start_dht(&config, &home, at, &resolver).await?;
 
         let hosts = hosts(&config.hosts, at.ip());
         let certificate = match &config.certificate {
@@ -169,6 +191,7 @@ impl Node {
             did: home.did().clone(),
             wss: format!("wss://{name}:{}{}", at.port(), http::PATH),
             quic: format!("quic://{name}:{}", at.port()),
+            dht: dht.listening().first().map(ToString::to_string).unwrap_or_default(),
             stun: format!("stun:{name}:{stun_port}"),
             ca,
         };
@@ -184,7 +207,7 @@ impl Node {
         );
         let mut tasks = JoinSet::new();
         let (stop, stopping) = watch::channel(false);
-        let (relay, counts) = relay::start(&mut tasks, rules, &home, config.documents.clone(), stopping.clone())?;
+        let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, stopping.clone())?;
         let admission = admission::Admission::new(config.limits);
         let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();
         tasks.spawn(ws::serve(
@@ -204,7 +227,7 @@ impl Node {
             }
         }));
         tracing::info!(did = %ready.did, wss = %ready.wss, "node started");
-        Ok(Self { ready, stop, counts, tasks })
+        Ok(Self { ready, stop, counts, dht, tasks })
     }
 
     /// How to reach it.
@@ -219,9 +242,16 @@ impl Node {
         self.counts.read()
     }
 
+    /// Its part in the DHT.
+    #[must_use]
+    pub fn dht(&self) -> &Dht {
+        &self.dht
+    }
+
     /// Says goodbye to every connection and returns when all of them, and the listeners, are gone.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
+        self.dht.shutdown().await;
         while self.tasks.join_next().await.is_some() {}
         tracing::info!("node stopped");
     }
@@ -258,13 +288,16 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, std::net::UdpSocket), St
 }
 
 /// Where the operator said, or on the next port that is free.
-async fn listen_stun(explicit: Option<SocketAddr>, beside: SocketAddr) -> Result<UdpSocket, StartError> {
-    const ATTEMPTS: u16 = 64;
+async fn listen_stun(
+    explicit: Option<SocketAddr>,
+    beside: SocketAddr,
+    takes_next_port: bool,
+) -> Result<UdpSocket, StartError> {
     if let Some(at) = explicit {
         return UdpSocket::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source });
     }
-    for step in 1..=ATTEMPTS {
-        let Some(port) = beside.port().checked_add(step) else { break };
+    let next = (1..=NEXT_PORTS).filter_map(|step| beside.port().checked_add(step));
+    for port in next.filter(|_| takes_next_port) {
         if let Ok(socket) = UdpSocket::bind((beside.ip(), port)).await {
             return Ok(socket);
         }
@@ -272,6 +305,34 @@ async fn listen_stun(explicit: Option<SocketAddr>, beside: SocketAddr) -> Result
     UdpSocket::bind((beside.ip(), 0))
         .await
         .map_err(|source| StartError::Listen { at: format!("{}:0/udp", beside.ip()), source })
+}
+
+/// Joins the DHT as one of its servers, where the operator said, or on the next port that is free.
+async fn start_dht(
+    config: &Config,
+    home: &home::NodeHome,
+    beside: SocketAddr,
+    resolver: &Resolver,
+) -> Result<Dht, StartError> {
+    let start = |listen: SocketAddr| {
+        Dht::start(dht::Config {
+            role: dht::Role::Node { secret: home.seed(), listen: vec![listen], announce: Vec::new() },
+            bootstrap: config.bootstrap.clone(),
+            remembered: Some(config.home.join("dht-peers")),
+            documents: Some(resolver.for_dht()),
+        })
+    };
+    if let Some(at) = config.dht {
+        return Ok(start(at).await?);
+    }
+    let next = (1..=NEXT_PORTS).filter_map(|step| beside.port().checked_add(step));
+    for port in next.filter(|_| config.listen.port() != 0) {
+        match start((beside.ip(), port).into()).await {
+            Err(dht::Error::Listen(..)) => {}
+            started => return Ok(started?),
+        }
+    }
+    Ok(start((beside.ip(), 0).into()).await?)
 }
 
 /// The operator's names, then the address listened on if it is one; the first is how the node calls itself.

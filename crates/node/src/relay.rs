@@ -4,21 +4,23 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use dsip_endpoint::clock;
 use dsip_endpoint::link::{self, Outbox, SendError, Stream};
+use dsip_endpoint::resolve::Resolver;
 use dsip_proto::envelope::HeldId;
 use dsip_proto::identity::Document;
 use dsip_proto::relay::Load;
 use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output};
-use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::Did;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep};
 
+use crate::StartError;
 use crate::home::NodeHome;
-use crate::{FetchDocument, StartError};
 
 /// Inputs that may wait for the rules. Every connection waits with one frame at most, so this is their fair queue.
 const WAITING: usize = 1024;
@@ -28,6 +30,12 @@ const BATCH: usize = 64;
 
 /// Ids that may wait for the disk.
 const UNWRITTEN: usize = 4096;
+
+/// How long to sleep when nothing is due.
+const NOTHING_DUE: Duration = Duration::from_secs(3600);
+
+/// Timers of the rules are seconds long; waking more often than this gains nobody anything.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// What happens to the relay.
 pub(crate) enum Input {
@@ -95,11 +103,10 @@ pub(crate) fn start(
     tasks: &mut JoinSet<()>,
     config: host::Config,
     home: &NodeHome,
-    documents: Option<FetchDocument>,
+    resolver: Resolver,
     stopping: watch::Receiver<bool>,
 ) -> Result<(Relay, Watch), StartError> {
-    let clock = Clock::start();
-    let now = clock.now();
+    let now = clock::now();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let mut host = Host::new(config, home.signer(), Seed::new(seed));
@@ -111,7 +118,7 @@ pub(crate) fn start(
     let (unwritten, mut to_write) = mpsc::channel::<HeldId>(UNWRITTEN);
     tasks.spawn_blocking(move || {
         while let Some(held) = to_write.blocking_recv() {
-            if let Err(error) = log.record(held.id, held.until, clock.now().wall.secs()) {
+            if let Err(error) = log.record(held.id, held.until, clock::now().wall.secs()) {
                 tracing::warn!(%error, "an id may be accepted again after a restart");
             }
         }
@@ -122,12 +129,11 @@ pub(crate) fn start(
     let relay = Relay { inputs: inputs.clone(), next: Arc::default() };
     let driver = Driver {
         host,
-        clock,
         outboxes: HashMap::new(),
         counts: Counts::default(),
         shown: counts.clone(),
         unwritten,
-        documents,
+        resolver,
         answers: inputs.downgrade(),
     };
     tasks.spawn(driver.run(received, stopping));
@@ -136,12 +142,11 @@ pub(crate) fn start(
 
 struct Driver {
     host: Host,
-    clock: Clock,
     outboxes: HashMap<Conn, Outbox>,
     counts: Counts,
     shown: Watch,
     unwritten: mpsc::Sender<HeldId>,
-    documents: Option<FetchDocument>,
+    resolver: Resolver,
     answers: mpsc::WeakSender<Input>,
 }
 
@@ -149,13 +154,14 @@ impl Driver {
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut stopping: watch::Receiver<bool>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut out = Vec::new();
-        let mut alarm = std::pin::pin!(sleep_until(self.clock.instant(None)));
+        let mut alarm = std::pin::pin!(sleep(NOTHING_DUE));
         let mut set_for = None;
         loop {
             let wake = self.host.wake();
-            if wake != set_for {
-                alarm.as_mut().reset(self.clock.instant(wake));
-                set_for = wake;
+            if set_for != Some(wake) {
+                let due = wake.map_or(NOTHING_DUE, |wake| wake.since(clock::now().tick).max(SHORTEST_SLEEP));
+                alarm.as_mut().reset(Instant::now() + due);
+                set_for = Some(wake);
             }
             tokio::select! {
                 biased;
@@ -163,7 +169,7 @@ impl Driver {
                 count = inputs.recv_many(&mut batch, BATCH) => if count == 0 { break },
                 () = alarm.as_mut() => set_for = None,
             }
-            let now = self.clock.now();
+            let now = clock::now();
             if batch.is_empty() {
                 self.host.handle(now, host::Input::Tick, &mut out);
             }
@@ -232,11 +238,14 @@ impl Driver {
     }
 
     fn ask(&self, did: Did) {
-        let (fetch, answers) = (self.documents.clone(), self.answers.clone());
+        let (resolver, answers) = (self.resolver.clone(), self.answers.clone());
         tokio::spawn(async move {
-            let document = match fetch {
-                Some(fetch) => fetch(did.clone()).await,
-                None => None,
+            let document = match resolver.document(&did).await {
+                Ok(resolved) => Some(resolved.document.as_ref().clone()),
+                Err(error) => {
+                    tracing::debug!(%did, %error, "a DID document is not to be had");
+                    None
+                }
             };
             if let Some(answers) = answers.upgrade() {
                 // The relay has stopped if nobody takes it.
@@ -273,28 +282,5 @@ fn wire(why: Close) -> link::Close {
         Close::Replaced => link::Close::Replaced,
         Close::Abuse => link::Close::Abuse,
         Close::Full => link::Close::Full,
-    }
-}
-
-/// Both clocks, from one start.
-#[derive(Debug, Clone, Copy)]
-struct Clock(Instant);
-
-impl Clock {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn now(self) -> Now {
-        let tick = Tick::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX));
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { tick, wall: Wall::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)) }
-    }
-
-    /// When to wake; far away, if nothing is due.
-    fn instant(self, wake: Option<Tick>) -> tokio::time::Instant {
-        const FAR: Duration = Duration::from_secs(3600);
-        let far = Instant::now() + FAR;
-        wake.map_or(far, |tick| (self.0 + Duration::from_micros(tick.micros())).min(far)).into()
     }
 }

@@ -1,13 +1,18 @@
 //! Hostile and random input: one body for each engine, fed by properties here, by the committed corpus, and by the fuzzer
 //! (`fuzz/`), which includes the same files.
 
+mod candidates;
 mod endpoint;
+mod gateway;
 mod relay;
+mod sdp;
+mod subscriptions;
 
 use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::{Index, select};
 
 proptest! {
     #[test]
@@ -19,7 +24,55 @@ proptest! {
     fn relay_operations(data in vec(any::<u8>(), 0..3_000)) {
         relay::run(&data);
     }
+
+    #[test]
+    fn candidates_operations(data in vec(any::<u8>(), 0..3_000)) {
+        candidates::run(&data);
+    }
+
+    #[test]
+    fn gateway_operations(data in vec(any::<u8>(), 0..200)) {
+        gateway::run(&data);
+    }
+
+    #[test]
+    fn subscriptions_operations(data in vec(any::<u8>(), 0..3_000)) {
+        subscriptions::run(&data);
+    }
+
+    #[test]
+    fn sdp_text(lines in vec(select(SDP_LINES.to_vec()), 0..40), cut in any::<Index>(), byte in any::<u8>()) {
+        let mut text = format!("v=0\r\n{}", lines.concat()).into_bytes();
+        let at = cut.index(text.len());
+        sdp::run(&text);
+        text[at] = byte;
+        sdp::run(&text);
+    }
 }
+
+/// Pieces that make texts which are almost SDP.
+const SDP_LINES: [&str; 20] = [
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n",
+    "m=video 0 UDP/TLS/RTP/SAVPF 96\r\n",
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n",
+    "m=text 9/2 RTP/AVP\n",
+    "m=audio 20000 RTP/AVP 0 8 9 18\r\n",
+    "a=rtpmap:111 opus/48000/2\r\n",
+    "a=rtpmap:96 H264/90000\r\n",
+    "a=rtpmap:0 G729/8000\r\n",
+    "a=rtpmap\r\n",
+    "a=sendonly\r\n",
+    "a=inactive:no\r\n",
+    "a=rtcp-mux\r\n",
+    "a=fingerprint:sha-256 AA:BB\r\n",
+    "a=ice-ufrag:u\r\na=ice-pwd:p\r\n",
+    "a=setup:actpass\r\n",
+    "a=setup:active\r\n",
+    "a=crypto:1 x inline:y\r\n",
+    "a=::::\r\n",
+    "\u{e9}=\u{2028}\r\n",
+    "\r\r\n\n  \n",
+];
 
 #[test]
 fn endpoint_corpus() {
@@ -29,6 +82,26 @@ fn endpoint_corpus() {
 #[test]
 fn relay_corpus() {
     replay("relay", relay::run);
+}
+
+#[test]
+fn candidates_corpus() {
+    replay("candidates", candidates::run);
+}
+
+#[test]
+fn gateway_corpus() {
+    replay("gateway", gateway::run);
+}
+
+#[test]
+fn sdp_corpus() {
+    replay("sdp", sdp::run);
+}
+
+#[test]
+fn subscriptions_corpus() {
+    replay("subscriptions", subscriptions::run);
 }
 
 /// Runs `body` on every file of a target's committed corpus.

@@ -203,7 +203,7 @@ impl Agent {
 
     /// NEG, WEB-101, WEB-103: whether an answer selects from what we offered, and its SDP agrees.
     fn selection_is_usable(&self, inbound: &Inbound, session: Ulid) -> bool {
-        let Some(offer) = self.calls.get(&session).and_then(|call| call.offer()) else { return true };
+        let Some(offer) = self.calls.get(&session).and_then(|call| call.offer()) else { return false };
         let transports = offer.transports();
         let offered = (&offer.media[..], &transports[..]);
         let selected = inbound.described();

@@ -505,7 +505,7 @@ impl Host {
         }
         let Some(Connection { state: State::Bound { identity, .. }, .. }) = self.connections.get(&conn) else { return };
         let identity = identity.clone();
-        let message = abbreviate(&verified);
+        let message = Message::of(&verified);
         if message.to.as_ref() == Some(&self.did) && message.body == Body::Other(Kind::Error) {
             return; // SES-8: an error is never answered
         }
@@ -734,9 +734,10 @@ impl Host {
                         }
                     }
                     engine::Output::Refuse { to, session, reason, .. } => {
-                        if let Some(conn) = self.devices.get(&to).copied() {
-                            let frame = self.reject(now, to, session, reason);
-                            self.transmit(conn, Some(session), frame, out);
+                        let message = Arc::new(self.reject(now, to.clone(), session, reason));
+                        match self.devices.get(&to) {
+                            Some(conn) => self.transmit(*conn, Some(session), message.text.clone(), out),
+                            None => back.push(engine::Input::Undelivered { to, message }),
                         }
                     }
                     engine::Output::Error { to, reason, in_reply_to } => {
@@ -845,11 +846,21 @@ impl Host {
     }
 
     /// RLY-44.
-    fn reject(&mut self, now: Now, to: Did, session: Ulid, reason: Reason) -> Arc<str> {
+    fn reject(&mut self, now: Now, to: Did, session: Ulid, reason: Reason) -> Message {
         let common = self.common(now, &[ProfileId::INTERACTIVE_MEDIA]);
-        let reject =
-            message::Reject { common, to, session, reason, detail: None, retry_after: None, in_reply_to: None };
-        Arc::from(self.signer.sign(&reject.into()).text())
+        let (id, from, expires_at) = (common.id, common.from.clone(), Some(common.expires_at));
+        let body = Body::Reject { reason: reason.clone() };
+        let reject = message::Reject {
+            common,
+            to: to.clone(),
+            session,
+            reason,
+            detail: None,
+            retry_after: None,
+            in_reply_to: None,
+        };
+        let text = Arc::from(self.signer.sign(&reject.into()).text());
+        Message { id, from, to: Some(to), session: Some(session), in_reply_to: None, expires_at, body, text }
     }
 
     fn common(&mut self, now: Now, profiles: &[ProfileId]) -> Common {
@@ -870,38 +881,6 @@ struct Refusal {
     session: Option<Ulid>,
     in_reply_to: Option<Ulid>,
     retry_after: Option<u64>,
-}
-
-/// The members that routing decides on, and the text to pass on.
-fn abbreviate(verified: &Verified<wire::Message>) -> Message {
-    use wire::Message as M;
-    let message = verified.message();
-    let common = message.common();
-    let in_reply_to = match message {
-        M::Answer(m) => m.in_reply_to,
-        M::Reject(m) => m.in_reply_to,
-        M::Error(m) => m.in_reply_to,
-        _ => None,
-    };
-    let body = match message {
-        M::Introduction(_) => Body::Introduction,
-        M::Invite(_) => Body::Invite,
-        M::Progress(m) => Body::Progress { status: m.status.clone() },
-        M::Answer(_) => Body::Answer,
-        M::Reject(m) => Body::Reject { reason: m.reason.clone() },
-        M::Cancel(m) => Body::Cancel { reason: m.reason.clone() },
-        other => Body::Other(other.kind()),
-    };
-    Message {
-        id: common.id,
-        from: common.from.clone(),
-        to: message.to().cloned(),
-        session: message.session().filter(|_| message.kind() != Kind::Invite),
-        in_reply_to,
-        expires_at: Some(common.expires_at),
-        body,
-        text: verified.text().clone(),
-    }
 }
 
 fn session_of(message: &Message) -> Option<Ulid> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::envelope::Verified;
 use crate::wire::token::Status;
 use crate::wire::{self, Did, Reason, Ulid};
 
@@ -30,8 +31,9 @@ pub struct Message {
 impl Message {
     /// What routing reads of a message that the pipeline accepted (RLY-1), with its text.
     #[must_use]
-    pub fn of(message: &wire::Message, text: Arc<str>) -> Self {
+    pub fn of(verified: &Verified<wire::Message>) -> Self {
         use wire::Message as M;
+        let message = verified.message();
         let (body, in_reply_to) = match message {
             M::Introduction(_) => (Body::Introduction, None),
             M::Invite(_) => (Body::Invite, None),
@@ -46,11 +48,11 @@ impl Message {
             id: common.id,
             from: common.from.clone(),
             to: message.to().cloned(),
-            session: message.session(),
+            session: message.session().filter(|_| body != Body::Invite),
             in_reply_to,
             expires_at: Some(common.expires_at),
             body,
-            text,
+            text: verified.text().clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The crate's integration tests, in one binary.
 
 mod abuse;
+mod host;
 mod own;
 mod vectors;

@@ -1,0 +1,352 @@
+//! A relay's server side in virtual time: who may speak, how much, and what waits for what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsip_proto::envelope::Signer;
+use dsip_proto::identity::{Delegation, Document, SecretKey, delegate};
+use dsip_proto::relay::SILENT_LEG;
+use dsip_proto::relay::host::{Close, Config, Conn, HELLO_DEADLINE, Host, Input, Output};
+use dsip_proto::relay::rate::Rate;
+use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::wire::media::{ClaimedIdentity, MediaDescriptor, Transport, VersionBlock};
+use dsip_proto::wire::message::{self, Common};
+use dsip_proto::wire::token::{BindingId, CodecId, Direction, MediaType, ProfileId, TransportId};
+use dsip_proto::wire::{Did, Envelope, Message, Ulid};
+use serde_json::Value;
+
+const START: u64 = 1_800_000_000;
+
+/// How long the devices' delegations are valid.
+const DELEGATED: u64 = 3600;
+
+struct World {
+    host: Host,
+    now: Now,
+    ids: u128,
+}
+
+struct Device {
+    signer: Signer,
+    did: Did,
+    identity: Did,
+}
+
+impl Device {
+    fn new(seed: u8) -> Self {
+        let identity = SecretKey::from_bytes(&[seed; 32]);
+        let kid = identity.public().kid();
+        Self::of(seed, &identity, &kid)
+    }
+
+    fn of(seed: u8, identity: &SecretKey, kid: &dsip_proto::identity::KeyId) -> Self {
+        let key = SecretKey::from_bytes(&[seed ^ 0xff; 32]);
+        let did = key.did();
+        let delegation = delegate(identity, kid, &did, &[Delegation::SIGNALING], START - 60, START + DELEGATED);
+        let own = key.public().kid();
+        Self { signer: Signer::new(key, own, vec![delegation]), did, identity: kid.did().clone() }
+    }
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let now = Now { tick: Tick::from_micros(1_000_000), wall: Wall::from_secs(START) };
+        let signer = Signer::of_key(SecretKey::from_bytes(&[200; 32]));
+        Self { host: Host::new(config, signer, Seed::new([7; 32])), now, ids: 0 }
+    }
+
+    fn pass(&mut self, by: Duration) -> Vec<Output> {
+        self.now = self.now.later(by);
+        self.input(Input::Tick)
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.host.handle(self.now, input, &mut out);
+        out
+    }
+
+    fn connect(&mut self, conn: u64) -> Conn {
+        let conn = Conn(conn);
+        self.input(Input::Connected { conn, from: [192, 0, 2, 1].into(), at: None });
+        conn
+    }
+
+    /// A connection on which `device` has said hello.
+    fn bind(&mut self, conn: u64, device: &Device) -> Conn {
+        let conn = self.connect(conn);
+        let hello = self.hello(device);
+        let out = self.say(conn, &device.signer.sign(&hello));
+        assert_eq!(heard(&out, conn).first().map(|reply| reply["type"].clone()), Some("hello".into()));
+        conn
+    }
+
+    fn say(&mut self, conn: Conn, envelope: &Envelope) -> Vec<Output> {
+        self.input(Input::Received { conn, frame: &envelope.text() })
+    }
+
+    fn common(&mut self, from: &Did) -> Common {
+        self.ids += 1;
+        let issued_at = self.now.wall.secs();
+        Common {
+            dsip: VersionBlock::new(&[]),
+            id: Ulid::from_bits(u128::from(self.now.wall.millis()) << 80 | self.ids),
+            from: from.clone(),
+            issued_at,
+            expires_at: issued_at + 200,
+        }
+    }
+
+    fn hello(&mut self, device: &Device) -> Message {
+        message::Hello {
+            common: self.common(&device.did),
+            on_behalf_of: Some(device.identity.clone()),
+            bindings: Some(vec![BindingId::WS]),
+            in_reply_to: None,
+            capabilities: None,
+        }
+        .into()
+    }
+
+    fn invite(&mut self, from: &Device, to: &Did) -> Message {
+        let mut common = self.common(&from.did);
+        common.dsip = VersionBlock::new(&[ProfileId::INTERACTIVE_MEDIA]);
+        message::Invite {
+            common,
+            to: to.clone(),
+            media: vec![MediaDescriptor::new(MediaType::Audio, Direction::SendRecv, &[CodecId::OPUS])],
+            transports: vec![Transport::new(TransportId::WEBRTC)],
+            intent: None,
+            identity: None,
+            policy: None,
+            grant: None,
+        }
+        .into()
+    }
+
+    fn introduction(&mut self, from: &Device, to: &Did) -> Message {
+        let common = self.common(&from.did);
+        let identity = ClaimedIdentity { display_name: None, claims: None };
+        message::Introduction { common, to: to.clone(), identity, purpose: None, contact_token: None }.into()
+    }
+}
+
+/// The payloads of what is sent on `conn`.
+fn heard(out: &[Output], conn: Conn) -> Vec<Value> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Transmit { conn: to, frame, .. } if *to == conn => Some(payload(frame)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn payload(frame: &Arc<str>) -> Value {
+    let envelope = Envelope::parse(frame).expect("an envelope");
+    serde_json::from_slice(&envelope.payload_bytes()).expect("JSON")
+}
+
+fn closed(out: &[Output]) -> Vec<(Conn, Close)> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Close { conn, why } => Some((*conn, *why)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn reasons(out: &[Output], conn: Conn) -> Vec<String> {
+    heard(out, conn).iter().filter_map(|said| Some(said.get("reason")?.as_str()?.to_owned())).collect()
+}
+
+fn asked(out: &[Output]) -> Vec<String> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Ask(did) => Some(did.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn hel_8_a_connection_without_hello_is_closed() {
+    let mut world = World::new(|_| {});
+    let conn = world.connect(1);
+    assert_eq!(world.host.wake(), Some(world.now.tick + HELLO_DEADLINE));
+    assert_eq!(closed(&world.pass(HELLO_DEADLINE)), [(conn, Close::HelloMissing)]);
+    let alice = Device::new(1);
+    let hello = world.hello(&alice);
+    assert!(world.say(conn, &alice.signer.sign(&hello)).is_empty(), "too late");
+}
+
+#[test]
+fn del_13_a_binding_ends_with_the_delegation_that_proved_it() {
+    let mut world = World::new(|_| {});
+    let alice = Device::new(1);
+    let conn = world.bind(1, &alice);
+    assert!(closed(&world.pass(Duration::from_secs(DELEGATED - 1))).is_empty());
+    assert_eq!(closed(&world.pass(Duration::from_secs(1))), [(conn, Close::HelloMissing)]);
+    assert_eq!(world.host.load().bound, 0);
+}
+
+#[test]
+fn pipe_3_a_forged_hello_is_answered_and_soon_no_more() {
+    let mut world = World::new(|_| {});
+    let (alice, mallory) = (Device::new(1), Device::new(66));
+    let conn = world.connect(1);
+    for _ in 0..8 {
+        let hello = world.hello(&alice);
+        let (mine, theirs) = (mallory.signer.sign(&hello).text(), alice.signer.sign(&hello).text());
+        // Alice's header and payload under another key's signature.
+        let at = |text: &str| text.rfind(':').expect("a signature");
+        let forged = format!("{}{}", &theirs[..at(&theirs)], &mine[at(&mine)..]);
+        let out = world.input(Input::Received { conn, frame: &forged });
+        assert_eq!(reasons(&out, conn), ["transport.hello-rejected"]);
+        assert_eq!(heard(&out, conn)[0]["to"], alice.did.as_str());
+    }
+    let out = world.input(Input::Received { conn, frame: "nonsense" });
+    assert_eq!(closed(&out), [(conn, Close::Abuse)]);
+}
+
+#[test]
+fn rly_61_the_limit_on_introductions_does_not_tell_who_exists() {
+    let (alice, bob, nobody) = (Device::new(1), Device::new(2), Device::new(9));
+    let answers_about = |to: &Device, bob_is_known: bool| {
+        let mut world = World::new(|config| {
+            config.rates.introductions = Rate { burst: 3, every: Duration::from_secs(7200) };
+        });
+        if bob_is_known {
+            world.bind(1, &bob);
+        }
+        let conn = world.bind(2, &alice);
+        let mut answers = Vec::new();
+        for _ in 0..5 {
+            let introduction = world.introduction(&alice, &to.identity);
+            let out = world.say(conn, &alice.signer.sign(&introduction));
+            for said in heard(&out, conn) {
+                answers.push((said["reason"].clone(), said["retry_after"].clone()));
+            }
+        }
+        answers
+    };
+    let known = answers_about(&bob, true);
+    assert_eq!(known, answers_about(&nobody, true));
+    assert_eq!(known, answers_about(&bob, false));
+    assert_eq!(known, vec![("policy.rate-limited".into(), 7201.into()); 2]);
+}
+
+#[test]
+fn rly_44_a_leg_that_never_speaks_is_refused_in_the_relays_name() {
+    let mut world = World::new(|_| {});
+    let (alice, bob) = (Device::new(1), Device::new(2));
+    let callee = world.bind(1, &bob);
+    let caller = world.bind(2, &alice);
+    let invite = world.invite(&alice, &bob.identity);
+    let out = world.say(caller, &alice.signer.sign(&invite));
+    assert_eq!(heard(&out, callee)[0]["type"], "invite");
+    let out = world.pass(SILENT_LEG);
+    let reject = &heard(&out, caller)[0];
+    assert_eq!((&reject["type"], &reject["reason"]), (&"reject".into(), &"endpoint.unavailable".into()));
+    assert_eq!(reject["from"], world.host.did().as_str());
+    assert_eq!(reject["session"], invite.common().id.to_string());
+}
+
+#[test]
+fn ws_8_a_new_hello_on_a_connection_replaces_its_binding() {
+    let mut world = World::new(|_| {});
+    let (alice, bob) = (Device::new(1), Device::new(2));
+    let conn = world.bind(1, &alice);
+    let hello = world.hello(&bob);
+    world.say(conn, &bob.signer.sign(&hello));
+    assert_eq!(world.host.load().bound, 1);
+    let other = world.bind(2, &Device::new(3));
+    let caller = Device::new(3);
+    let invite = world.invite(&caller, &bob.identity);
+    let out = world.say(other, &caller.signer.sign(&invite));
+    assert_eq!(heard(&out, conn).len(), 1);
+}
+
+#[test]
+fn a_full_relay_says_so() {
+    let mut world = World::new(|config| config.max_connections = 1);
+    world.connect(1);
+    let conn = Conn(2);
+    let out = world.input(Input::Connected { conn, from: [192, 0, 2, 2].into(), at: None });
+    assert_eq!(closed(&out), [(conn, Close::Full)]);
+    world.input(Input::Closed { conn: Conn(1) });
+    let out = world.input(Input::Connected { conn: Conn(3), from: [192, 0, 2, 2].into(), at: None });
+    assert!(closed(&out).is_empty());
+}
+
+/// A device of an identity whose document has to be fetched.
+fn of_the_web(name: &str) -> (Device, Document) {
+    let identity = SecretKey::from_bytes(&[50; 32]);
+    let did: Did = format!("did:web:{name}").parse().expect("a DID");
+    let document = Document::new(did.clone(), "key-1", identity.public(), Vec::new());
+    let kid = dsip_proto::identity::KeyId::new(did, "key-1").expect("a key id");
+    (Device::of(51, &identity, &kid), document)
+}
+
+#[test]
+fn frames_wait_in_order_for_a_document() {
+    let mut world = World::new(|_| {});
+    let bob = Device::new(2);
+    let callee = world.bind(1, &bob);
+    let (carol, document) = of_the_web("carol.example");
+    let conn = world.connect(2);
+    let hello = world.hello(&carol);
+    let out = world.say(conn, &carol.signer.sign(&hello));
+    assert_eq!(asked(&out), ["did:web:carol.example"]);
+    let invite = world.invite(&carol, &bob.identity);
+    assert!(world.say(conn, &carol.signer.sign(&invite)).is_empty(), "it waits behind the hello");
+    let out = world.input(Input::Answer { did: carol.identity.clone(), document: Some(document) });
+    assert_eq!(heard(&out, conn)[0]["type"], "hello");
+    assert_eq!(heard(&out, callee)[0]["type"], "invite");
+}
+
+#[test]
+fn a_document_that_cannot_be_had_is_not_asked_for_again_at_once() {
+    let mut world = World::new(|_| {});
+    let (carol, document) = of_the_web("carol.example");
+    let conn = world.connect(1);
+    let hello = world.hello(&carol);
+    assert_eq!(asked(&world.say(conn, &carol.signer.sign(&hello))).len(), 1);
+    let out = world.input(Input::Answer { did: carol.identity.clone(), document: None });
+    assert_eq!(reasons(&out, conn), ["transport.hello-rejected"]);
+    let hello = world.hello(&carol);
+    assert!(asked(&world.say(conn, &carol.signer.sign(&hello))).is_empty());
+    // An answer nobody waits for changes nothing.
+    world.input(Input::Answer { did: carol.identity.clone(), document: Some(document.clone()) });
+    world.pass(Duration::from_secs(31));
+    let conn = world.connect(2);
+    let hello = world.hello(&carol);
+    assert_eq!(asked(&world.say(conn, &carol.signer.sign(&hello))).len(), 1);
+    // Nor does a resolver that never answers keep anybody for ever: the connection's own deadline comes first.
+    assert_eq!(closed(&world.pass(HELLO_DEADLINE)), [(conn, Close::HelloMissing)]);
+}
+
+#[test]
+fn what_waits_for_a_document_is_bounded() {
+    let mut world = World::new(|_| {});
+    let (carol, _) = of_the_web("carol.example");
+    let conn = world.connect(1);
+    let hello = world.hello(&carol);
+    world.say(conn, &carol.signer.sign(&hello));
+    let ended = (0..100).map(|_| world.input(Input::Received { conn, frame: "more" })).find(|out| !out.is_empty());
+    assert_eq!(closed(&ended.expect("closed before long")), [(conn, Close::Abuse)]);
+}
+
+#[test]
+fn strangers_cannot_make_the_relay_fetch_without_end() {
+    let mut world = World::new(|_| {});
+    let mut fetched = 0;
+    for number in 0..200 {
+        let (carol, _) = of_the_web(&format!("host{number}.example"));
+        let conn = world.connect(number);
+        let hello = world.hello(&carol);
+        fetched += asked(&world.say(conn, &carol.signer.sign(&hello))).len();
+    }
+    assert_eq!(fetched, 16);
+}

@@ -3,4 +3,5 @@
 mod abuse;
 mod host;
 mod own;
+mod properties;
 mod vectors;

@@ -1,9 +1,15 @@
-//! Hostile and random input: one body for each engine, fed by properties here, by the committed corpus, and by the fuzzer
-//! (`fuzz/`), which includes the same files.
+//! Hostile and random input: one body for each decoder and engine, fed by properties here, by the committed corpus, and by
+//! the fuzzer (`fuzz/`), which includes the same files.
 
 mod candidates;
+mod delegations;
+mod document;
 mod endpoint;
+mod frame;
 mod gateway;
+mod hint;
+mod json;
+mod message;
 mod relay;
 mod sdp;
 mod subscriptions;
@@ -104,13 +110,51 @@ fn subscriptions_corpus() {
     replay("subscriptions", subscriptions::run);
 }
 
+/// Decoders: their corpus as it is, and with a few bytes of it changed, for random bytes seldom get far.
+macro_rules! decoders {
+    ($($name:ident, $corpus:ident, $mutated:ident;)*) => {
+        $(#[test]
+        fn $corpus() {
+            replay(stringify!($name), $name::run);
+        })*
+
+        proptest! {
+            $(#[test]
+            fn $mutated(file in any::<Index>(), changes in vec((any::<Index>(), any::<u8>()), 1..4)) {
+                let corpus = corpus(stringify!($name));
+                let mut data = corpus[file.index(corpus.len())].clone();
+                for (place, byte) in changes {
+                    let at = place.index(data.len());
+                    data[at] = byte;
+                }
+                $name::run(&data);
+            })*
+        }
+    };
+}
+
+decoders! {
+    delegations, delegations_corpus, delegations_mutated;
+    document, document_corpus, document_mutated;
+    frame, frame_corpus, frame_mutated;
+    hint, hint_corpus, hint_mutated;
+    json, json_corpus, json_mutated;
+    message, message_corpus, message_mutated;
+}
+
 /// Runs `body` on every file of a target's committed corpus.
 fn replay(target: &str, body: fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut replayed = 0;
-    for entry in std::fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display())) {
-        body(&std::fs::read(entry.expect("a readable directory").path()).expect("a readable file"));
-        replayed += 1;
+    for data in corpus(target) {
+        body(&data);
     }
-    assert!(replayed > 0, "an empty corpus proves nothing: {}", corpus.display());
+}
+
+/// The files of a target's committed corpus.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable directory").path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "an empty corpus proves nothing: {}", folder.display());
+    paths.iter().map(|path| std::fs::read(path).expect("a readable file")).collect()
 }

@@ -1,5 +1,13 @@
 //! `dsip node`: run a node, and say how to reach it.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use dsip_endpoint::dht;
+use dsip_node::{Config, Node, Ready, StartError};
+use serde::Serialize;
+
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -9,10 +17,118 @@ use crate::output::Output;
 pub(crate) struct Args {
     /// Address and port for WebSocket (TCP) and QUIC (UDP); port 0 picks one
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7443", env = "DSIP_LISTEN")]
-    listen: std::net::SocketAddr,
+    listen: SocketAddr,
+    /// A name or address by which others reach this node; the first is how it calls itself; may be repeated
+    #[arg(long, value_name = "HOST", env = "DSIP_HOST", value_delimiter = ',')]
+    host: Vec<String>,
+    /// Address and port for the DHT (TCP) [default: the next free port]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_DHT_LISTEN")]
+    dht_listen: Option<SocketAddr>,
+    /// Address and port for STUN (UDP) [default: the next free port]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_STUN_LISTEN")]
+    stun_listen: Option<SocketAddr>,
+    /// A certificate chain in PEM form, for a node with a domain [default: self-made from the node's own key]
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The key of the certificate, in PEM form
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
-/// Runs the command.
-pub(crate) async fn run(_globals: &Globals, _out: &Output, _args: Args) -> Result<Exit, Failure> {
-    Err(Failure::fault("node", "this build does not have the command yet", "update dsip"))
+/// How to reach the node that has just started.
+#[derive(Serialize)]
+struct Started<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    ready: &'a Ready,
+    /// The address together with the DID: all that a phone needs to know.
+    url: String,
+}
+
+/// Runs the command, until the process is told to end.
+pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    let home = globals.home()?.dir().join("node");
+    let parse = |text: &String| {
+        dht::parse_address(text)
+            .map_err(|error| Failure::usage("--dht", error, "write /ip4/ADDRESS/tcp/PORT/p2p/ID or HOST:PORT"))
+    };
+    let config = Config {
+        hosts: args.host,
+        stun: args.stun_listen,
+        certificate: args.certificate.zip(args.key),
+        dht: args.dht_listen,
+        bootstrap: globals.dht.iter().map(parse).collect::<Result<_, _>>()?,
+        ca: globals.ca.clone(),
+        allow_private: globals.allow_private,
+        ..Config::new(home, args.listen)
+    };
+    let mut end = End::new()?;
+    let node = Node::start(config).await?;
+    let ready = node.ready();
+    out.event(&Started { event: "ready", ready, url: ready.url() });
+    end.wait().await;
+    out.progress("saying goodbye to connections");
+    node.shutdown().await;
+    Ok(Exit::Done)
+}
+
+impl fmt::Display for Started<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "node         {}", self.ready.did)?;
+        writeln!(f, "websocket    {}", self.ready.wss)?;
+        writeln!(f, "quic         {}", self.ready.quic)?;
+        writeln!(f, "dht          {}", self.ready.dht)?;
+        writeln!(f, "stun         {}", self.ready.stun)?;
+        writeln!(f, "certificate  {}", self.ready.ca.display())?;
+        write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { at, source } => Self::usage(at, source, "choose another address or port"),
+            StartError::File { path, source } => {
+                Self::home(path, source, "check the directory, or give another --home")
+            }
+            StartError::Key(path) => {
+                Self::home(path, "not a node key", "restore it, or move it away for a new identity")
+            }
+            StartError::Exposed(path) => Self::home(path, "others can read it", "`chmod 600` it, or move it away"),
+            StartError::Home(error) => error.into(),
+            StartError::Tls(error) => Self::usage("certificate", error, "check --certificate, --key and --ca"),
+            StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
+            error => Self::fault("node", error, "try again"),
+        }
+    }
+}
+
+/// What a service manager, or a person at the terminal, ends a process with.
+struct End {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl End {
+    /// Listens from now on, so that a signal during the start is not lost.
+    fn new() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let failed = |error| Failure::fault("signals", error, "try again");
+            Ok(Self { terminate: signal(SignalKind::terminate()).map_err(failed)? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn wait(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

@@ -176,7 +176,9 @@ impl Node {
         let stun = listen_stun(config.stun, at, config.listen.port() != 0).await?;
 
         let tls = Roots::load(&config.ca)?.ws_client(&Expect::WebPki)?;
-        let resolver = Resolver::new(&resolve::Config { tls, allow_private: config.allow_private, dns: None })?;
+        let patience = resolve::PATIENCE;
+        let resolver =
+            Resolver::new(&resolve::Config { tls, allow_private: config.allow_private, dns: None, patience })?;
         let dht = start_dht(&config, &home, at, &resolver).await?;
 
         let hosts = hosts(&config.hosts, at.ip());

@@ -283,7 +283,6 @@ impl World {
     }
 
     /// What a phone's owner saw, in order.
-    #[must_use]
     pub fn seen(&self, phone: HostId) -> impl Iterator<Item = &Event> {
         self.phone(phone).seen.iter().map(|(_, event)| event)
     }

@@ -2,20 +2,26 @@
 
 mod conformance;
 mod id;
+mod node;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Runs `dsip` with a home of its own, without a terminal and without this machine's settings.
-fn dsip(home: &Path, arguments: &[&str]) -> Output {
+/// `dsip` with a home of its own, without a terminal and without this machine's settings.
+fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dsip"));
     for name in ["DSIP_HOME", "DSIP_NODE", "DSIP_DHT", "DSIP_CA", "DSIP_PASSPHRASE_FILE", "DSIP_JSON", "DSIP_LOG"] {
         command.env_remove(name);
     }
     command.env("DSIP_HOME", home).args(arguments).stdin(Stdio::null());
-    command.output().expect("the binary runs")
+    command
+}
+
+/// Runs it to its end.
+fn dsip(home: &Path, arguments: &[&str]) -> Output {
+    command(home, arguments).output().expect("the binary runs")
 }
 
 /// The last line of standard output, as JSON.

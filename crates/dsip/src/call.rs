@@ -1,8 +1,19 @@
 //! `dsip call TARGET`: find, dial, ring, talk, and say how it went.
 
+use std::time::Duration;
+
+use dsip_endpoint::phone::{Audio, Event, Phone, Side};
+use dsip_proto::wire::{Reason, Ulid};
+use tokio::time::{Instant, sleep_until};
+
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::phone::locate;
+use crate::words::Teller;
+
+/// How long the goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// What `dsip call` takes.
 #[derive(Debug, clap::Args)]
@@ -13,15 +24,15 @@ pub(crate) struct Args {
     /// Call under another identity: `ephemeral` is a fresh one, linked to nothing
     #[arg(long = "as", value_enum, value_name = "WHO")]
     identity: Option<Identity>,
-    /// What to send: a WAV or Ogg/Opus FILE, tone[:HZ], silence, or exec:COMMAND (its standard output)
-    #[arg(long, value_name = "SRC")]
-    audio_in: Option<String>,
-    /// Where to record what is heard: FILE.wav, FILE.opus, or exec:COMMAND (its standard input)
-    #[arg(long, value_name = "FILE")]
-    audio_out: Option<String>,
-    /// Hang up this many seconds after the answer
-    #[arg(long, value_name = "S")]
-    duration: Option<f64>,
+    /// What to send: a WAV or Ogg/Opus FILE, loop:FILE, tone:HZ, silence, or exec:COMMAND (its standard output)
+    #[arg(long, value_name = "SRC", default_value = "silence")]
+    audio_in: String,
+    /// Where to record what is heard: FILE.wav, FILE.opus, none, or exec:COMMAND (its standard input)
+    #[arg(long, value_name = "FILE", default_value = "none")]
+    audio_out: String,
+    /// Hang up this many seconds after sound begins to flow
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    duration: Option<Duration>,
 }
 
 /// Under which identity a call goes out.
@@ -32,6 +43,105 @@ pub(crate) enum Identity {
 }
 
 /// Runs the command.
-pub(crate) async fn run(_globals: &Globals, _out: &Output, _args: Args) -> Result<Exit, Failure> {
-    Err(Failure::fault("call", "this build does not have the command yet", "update dsip"))
+pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    let teller = Teller::new(out);
+    let config = match args.identity {
+        Some(Identity::Ephemeral) => globals.stranger()?,
+        None => globals.owner()?,
+    };
+    let (phone, mut events) = Phone::start(config, globals.network().await?)?;
+    let located = locate(&phone, &args.target).await?;
+    teller.found(&located);
+    let call = phone.call(&located, Audio { from: args.audio_in, to: args.audio_out }).await?;
+
+    let (mut until, mut answered) = (None, false);
+    let exit = loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { break Exit::BrokeOff };
+                if !concerns_the_node(&event) {
+                    teller.event(&event);
+                }
+                match &event {
+                    Event::Answered { .. } => answered = true,
+                    Event::Talking { .. } => until = args.duration.map(|duration| Instant::now() + duration),
+                    Event::Ended { call: ended, reason, side, .. } if *ended == call => {
+                        break how(answered, reason, *side);
+                    }
+                    Event::Unreachable { call: lost, .. } if *lost == call => break Exit::Unreachable,
+                    _ => {}
+                }
+            }
+            () = expired(until) => {
+                until = None;
+                hang_up(&phone, call).await;
+            }
+            _ = tokio::signal::ctrl_c() => {
+                out.progress("hanging up");
+                hang_up(&phone, call).await;
+                until = Some(Instant::now() + GOODBYE);
+            }
+        }
+    };
+    phone.stop().await;
+    Ok(exit)
+}
+
+/// A call that has ended already needs no hanging up.
+async fn hang_up(phone: &Phone, call: Ulid) {
+    let _ = phone.hang_up(call).await;
+}
+
+/// What a caller's own node does is of interest only to who waits for calls.
+fn concerns_the_node(event: &Event) -> bool {
+    matches!(event, Event::Online { .. } | Event::Offline { .. } | Event::Published { .. } | Event::Unpublished { .. })
+}
+
+/// The exit code that tells how a call went.
+pub(crate) fn how(answered: bool, reason: &Reason, side: Side) -> Exit {
+    if answered {
+        return if [Reason::USER_HANGUP, Reason::USER_DECLINED].contains(reason) { Exit::Done } else { Exit::BrokeOff };
+    }
+    match reason.category() {
+        _ if *reason == Reason::USER_NO_ANSWER || *reason == Reason::SESSION_TIMEOUT => Exit::NoAnswer,
+        // Giving up before anybody answered.
+        _ if side == Side::Us => Exit::NoAnswer,
+        "transport" | "gateway" => Exit::Unreachable,
+        _ => Exit::Refused,
+    }
+}
+
+async fn expired(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Seconds as people write them, whole or with a fraction.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "not a span of time".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_how_a_call_went() {
+        assert_eq!(how(true, &Reason::USER_HANGUP, Side::Peer), Exit::Done);
+        assert_eq!(how(true, &Reason::MEDIA_FAILED, Side::Us), Exit::BrokeOff);
+        assert_eq!(how(false, &Reason::USER_DECLINED, Side::Peer), Exit::Refused);
+        assert_eq!(how(false, &Reason::POLICY_FIRST_CONTACT_REQUIRED, Side::Peer), Exit::Refused);
+        assert_eq!(how(false, &Reason::SESSION_TIMEOUT, Side::Us), Exit::NoAnswer);
+        assert_eq!(how(false, &Reason::USER_CANCELLED, Side::Us), Exit::NoAnswer);
+        assert_eq!(how(false, &Reason::TRANSPORT_UNKNOWN_RECIPIENT, Side::Peer), Exit::Unreachable);
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        assert!(seconds("soon").is_err() && seconds("-1").is_err() && seconds("NaN").is_err());
+    }
 }

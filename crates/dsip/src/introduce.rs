@@ -1,8 +1,19 @@
 //! `dsip introduce TARGET`: ask somebody for permission to call.
 
+use std::time::Duration;
+
+use dsip_endpoint::phone::{Event, Phone};
+use tokio::time::{Instant, sleep_until};
+
+use crate::call::seconds;
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::phone::locate;
+use crate::words::Teller;
+
+/// How long a relay may take to accept an introduction.
+const HANDING_OVER: Duration = Duration::from_secs(30);
 
 /// What `dsip introduce` takes.
 #[derive(Debug, clap::Args)]
@@ -16,9 +27,44 @@ pub(crate) struct Args {
     /// A token that they gave out beforehand
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
+    /// Wait this many seconds for an answer; it may come later, with the next call, or never
+    #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
+    wait: Duration,
 }
 
 /// Runs the command.
-pub(crate) async fn run(_globals: &Globals, _out: &Output, _args: Args) -> Result<Exit, Failure> {
-    Err(Failure::fault("introduce", "this build does not have the command yet", "update dsip"))
+pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    let teller = Teller::new(out);
+    let (phone, mut events) = Phone::start(globals.owner()?, globals.network().await?)?;
+    let located = locate(&phone, &args.target).await?;
+    teller.found(&located);
+    let introduction = phone.introduce(&located, args.purpose, args.token).await?;
+    let mut until = Instant::now() + HANDING_OVER;
+    let mut asked = false;
+    let exit = loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { break Exit::NotSo };
+                match &event {
+                    Event::Online { .. } | Event::Offline { .. } => continue,
+                    _ => teller.event(&event),
+                }
+                match &event {
+                    Event::Asked { introduction: id, .. } if *id == introduction => {
+                        asked = true;
+                        until = Instant::now() + args.wait;
+                    }
+                    Event::Granted { introduction: id, .. } if *id == introduction => break Exit::Done,
+                    Event::IntroductionRejected { introduction: id, .. } if *id == introduction => break Exit::Refused,
+                    Event::Unreachable { call, .. } if *call == introduction => break Exit::Unreachable,
+                    _ => {}
+                }
+            }
+            // Silence is an answer as well (FC-3).
+            () = sleep_until(until) => break if asked { Exit::Done } else { Exit::Unreachable },
+            _ = tokio::signal::ctrl_c() => break if asked { Exit::Done } else { Exit::Unreachable },
+        }
+    };
+    phone.stop().await;
+    Ok(exit)
 }

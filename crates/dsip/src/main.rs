@@ -16,8 +16,10 @@ mod introduce;
 mod node;
 mod output;
 mod passphrase;
+mod phone;
 mod requests;
 mod resolve;
+mod words;
 
 use std::process::ExitCode;
 

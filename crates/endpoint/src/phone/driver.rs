@@ -490,6 +490,7 @@ impl Driver {
             agent::Event::Introduced { introduction, party, purpose, by_token } => {
                 Event::Introduced { introduction, party, purpose, by_token }
             }
+            agent::Event::Asked { introduction, relay } => Event::Asked { introduction, relay },
             agent::Event::Granted { introduction, by, valid_until } => Event::Granted { introduction, by, valid_until },
             agent::Event::IntroductionRejected { introduction, reason } => {
                 Event::IntroductionRejected { introduction, reason }

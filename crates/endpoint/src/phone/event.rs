@@ -141,9 +141,9 @@ pub enum Event {
         /// The call that ended over it.
         call: Ulid,
     },
-    /// No place to reach the callee could be dialled; nothing was ever sent.
+    /// No place to reach somebody could be dialled; nothing was ever sent.
     Unreachable {
-        /// The call.
+        /// The call, or the introduction.
         call: Ulid,
         /// What the last place said.
         why: String,
@@ -158,6 +158,13 @@ pub enum Event {
         purpose: Option<String>,
         /// Whether a contact token let them in at once.
         by_token: bool,
+    },
+    /// Our introduction has left. Whether an answer ever comes is up to whoever got it (FC-3).
+    Asked {
+        /// The introduction.
+        introduction: Ulid,
+        /// The relay identity that takes it from here.
+        relay: Did,
     },
     /// Somebody gave us leave to call them.
     Granted {

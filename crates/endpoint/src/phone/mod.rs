@@ -273,9 +273,14 @@ impl Phone {
         self.with_agent(move |agent| agent.revoke(clock::now(), grant)).await
     }
 
-    /// Remembers a contact token that is given out: whoever presents it first is let in (FC-21).
-    pub async fn issue_token(&self, token: String) -> Result<(), Error> {
-        self.with_agent(move |agent| agent.issue_token(clock::now(), token)).await
+    /// Makes a contact token to give out: whoever presents it first is let in (FC-4, FC-21).
+    pub async fn issue_token(&self) -> Result<String, Error> {
+        let mut bytes = [0u8; 16];
+        getrandom::fill(&mut bytes).map_err(|_| Error::Randomness)?;
+        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let issued = token.clone();
+        self.with_agent(move |agent| agent.issue_token(clock::now(), issued)).await?;
+        Ok(token)
     }
 
     /// Puts somebody into the address book, or takes them out. Whoever is in it may call without asking first.

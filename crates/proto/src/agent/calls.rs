@@ -16,8 +16,6 @@ use super::{Agent, Description, Event, LinkId, Media, Misuse, Output, Party, Per
 
 /// Calls at one time, those that ended lately included. A phone that holds more is being flooded.
 const CALLS_LIMIT: usize = 64;
-/// Calls that may ring or be up at one time; the next caller hears that we are busy.
-const LIVE_LIMIT: usize = 8;
 /// How long one place may take to be dialled and to say `hello` before the next is tried.
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
 /// How long an ended call is kept for the sake of late traffic, which still needs its link.
@@ -112,7 +110,7 @@ impl Agent {
     /// Calls `to`. The places in `routes` are tried in order, our own node after them; the first whose relay says a
     /// verified `hello` carries the call. Returns the session's id, which is also the call's.
     pub fn call(&mut self, now: Now, to: Did, routes: Vec<Relay>, offer: Description) -> Result<Ulid, Misuse> {
-        if self.calls.values().filter(|call| call.is_live()).count() >= LIVE_LIMIT || self.calls.len() >= CALLS_LIMIT {
+        if self.live_calls().count() >= self.policy.calls || self.calls.len() >= CALLS_LIMIT {
             return Err(Misuse::TooManyCalls);
         }
         let mut routes = Self::routes(routes);
@@ -392,7 +390,7 @@ impl Agent {
             call.or_else(|| self.asked_over.get(&session).copied())
         });
         let over = match &message {
-            Message::Introduction(introduction) => self.errands.get(&introduction.common.id).copied(),
+            Message::Introduction(introduction) => self.errands.get(&introduction.common.id).map(|errand| errand.link),
             _ => over,
         };
         let stands = |link: &LinkId| self.links.contains_key(link);
@@ -502,14 +500,14 @@ impl Agent {
     fn offered(&mut self, now: Now, cause: Option<&Inbound>, session: Ulid) {
         let Some(cause) = cause else { return };
         let Some(offer) = cause.description() else { return };
-        let live = self.calls.values().filter(|call| call.is_live()).count();
+        let busy = self.live_calls().count() >= self.policy.calls || self.calls.len() >= CALLS_LIMIT;
         let stage = Stage::Placed;
         let mut call = Call::new(cause.link, stage, cause.device.clone(), false, Some(cause.device.clone()));
         let party = self.party(cause);
         call.party = Some(party.clone());
         call.renew(now, cause);
         call.theirs = Some(offer.clone());
-        let refusal = if live >= LIVE_LIMIT {
+        let refusal = if busy {
             Some((Reason::ENDPOINT_BUSY, None))
         } else if self.policy.do_not_disturb {
             Some((Reason::ENDPOINT_UNAVAILABLE, None))

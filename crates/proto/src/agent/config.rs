@@ -45,12 +45,21 @@ impl fmt::Debug for Identity {
 }
 
 /// Whom the phone lets in. People in the address book and holders of a live grant are always let in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Whether strangers have to introduce themselves first (FC-10).
     pub first_contact: bool,
     /// Whether to refuse every call for now.
     pub do_not_disturb: bool,
+    /// How many calls may ring or be up at one time; the next caller hears that we are busy.
+    pub calls: usize,
+}
+
+impl Default for Policy {
+    /// Everybody may call, and a few at a time.
+    fn default() -> Self {
+        Self { first_contact: false, do_not_disturb: false, calls: 8 }
+    }
 }
 
 /// A relay to dial. Where this came from proves nothing; its `hello` does (HEL-6).

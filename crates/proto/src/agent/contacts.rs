@@ -8,7 +8,7 @@ use crate::wire::{Did, Message, Reason, Ulid};
 
 use super::inbound::Inbound;
 use super::link::Purpose;
-use super::{Agent, Change, Event, Memory, Misuse, Output, Policy, Relay, Request};
+use super::{Agent, Change, Event, LinkId, Memory, Misuse, Output, Policy, Relay, Request};
 
 /// How long a grant lasts that the owner gives without saying more: a year, as for one made from a token (FC-21).
 const GRANT_SECS: u64 = endpoint::TOKEN_GRANT_SECS;
@@ -16,6 +16,14 @@ const GRANT_SECS: u64 = endpoint::TOKEN_GRANT_SECS;
 const PURPOSE_LIMIT: usize = 280;
 /// Links remembered for the sake of answers to requests.
 const ASKED_OVER: usize = 64;
+
+/// An introduction of ours that nobody has answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Errand {
+    pub(super) link: LinkId,
+    /// Whether it has left, rather than wait for its link.
+    sent: bool,
+}
 
 impl Agent {
     pub(super) fn engine_config(did: &Did, device: &Did, policy: Policy, memory: &Memory) -> endpoint::Config {
@@ -44,9 +52,29 @@ impl Agent {
         }
         let id = Ulid::generate(now.wall, &mut self.rng);
         let link = self.link_to(&relay, Purpose::Errand);
-        self.errands.insert(id, link);
-        self.command(now, Command::Introduce { id, to, purpose, contact_token })?;
+        self.errands.insert(id, Errand { link, sent: false });
+        if let Err(refused) = self.command(now, Command::Introduce { id, to, purpose, contact_token }) {
+            self.errands.remove(&id);
+            return Err(refused);
+        }
+        self.introduced_over(link);
         Ok(id)
+    }
+
+    /// The link is bound: the introductions that waited for it have left.
+    pub(super) fn introduced_over(&mut self, link: LinkId) {
+        let Some(relay) = self.links.get(&link).and_then(|link| link.bound().cloned()) else { return };
+        for (id, errand) in self.errands.iter_mut().filter(|(_, errand)| errand.link == link && !errand.sent) {
+            errand.sent = true;
+            self.out.push_back(Output::Event(Event::Asked { introduction: *id, relay: relay.clone() }));
+        }
+    }
+
+    /// The link is gone: what has not left will not.
+    pub(super) fn introductions_lost(&mut self, link: LinkId, why: &str) {
+        let lost = self.errands.extract_if(.., |_, errand| errand.link == link && !errand.sent);
+        let events = lost.map(|(call, _)| Output::Event(Event::Unreachable { call, why: why.to_owned() }));
+        self.out.extend(events);
     }
 
     /// Grants a request: its sender may call from now on. Returns the grant's id.

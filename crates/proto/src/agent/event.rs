@@ -238,9 +238,9 @@ pub enum Event {
         /// Whether it rang here and nobody answered anywhere.
         missed: bool,
     },
-    /// No place to reach the callee could be dialled; the invite was never sent.
+    /// No place to reach somebody could be dialled; neither invite nor introduction was ever sent.
     Unreachable {
-        /// The call.
+        /// The call, or the introduction.
         call: Ulid,
         /// What the last place said.
         why: String,
@@ -260,6 +260,13 @@ pub enum Event {
         purpose: Option<String>,
         /// Whether a contact token let them in at once.
         by_token: bool,
+    },
+    /// Our introduction has left. Whether an answer ever comes is up to whoever got it (FC-3).
+    Asked {
+        /// The introduction.
+        introduction: Ulid,
+        /// The relay identity that takes it from here.
+        relay: Did,
     },
     /// Somebody gave us leave to call them.
     Granted {

@@ -86,6 +86,7 @@ impl Agent {
             }
             self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri }));
         }
+        self.introduced_over(id);
         self.invite_over(now, id);
     }
 
@@ -125,6 +126,7 @@ impl Agent {
         } else {
             self.links.remove(&id);
         }
+        self.introductions_lost(id, why);
         self.try_elsewhere(now, id, why);
     }
 
@@ -179,7 +181,7 @@ impl Agent {
             }
             if link.purpose == Purpose::Errand {
                 let needed = self.calls.values().any(|call| call.link == *id && call.is_live())
-                    || self.errands.values().any(|errand| errand == id);
+                    || self.errands.values().any(|errand| errand.link == *id);
                 if needed {
                     link.idle_since = None;
                 } else if now.tick >= *link.idle_since.get_or_insert(now.tick) + ERRAND_LINGER {

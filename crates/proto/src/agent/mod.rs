@@ -49,6 +49,7 @@ use crate::time::{Now, Seed, Tick};
 use crate::wire::{Did, Ulid};
 
 use calls::Call;
+use contacts::Errand;
 use hints::Hints;
 use link::{Link, Purpose};
 use parked::Parked;
@@ -71,8 +72,8 @@ pub struct Agent {
     calls: BTreeMap<Ulid, Call>,
     links: BTreeMap<LinkId, Link>,
     home: Option<LinkId>,
-    /// The links our pending introductions went out on: a grant may come back there.
-    errands: BTreeMap<Ulid, LinkId>,
+    /// Our pending introductions: an answer may come back where each went out.
+    errands: BTreeMap<Ulid, Errand>,
     /// The links that requests came in on: the answer to one goes back there while it stands.
     asked_over: BTreeMap<Ulid, LinkId>,
     hints: Option<Hints>,

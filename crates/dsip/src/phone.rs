@@ -1,0 +1,100 @@
+//! What the phone's commands share: the phone itself, made from the flags and the home.
+
+use std::path::PathBuf;
+
+use dsip_endpoint::link::Target;
+use dsip_endpoint::phone::{Config, Error, Identity, JoinError, Network, Phone};
+use dsip_endpoint::resolve::{self, Located};
+use dsip_endpoint::tls::Roots;
+use dsip_proto::agent::Policy;
+
+use crate::cli::Globals;
+use crate::failure::{Exit, Failure};
+
+impl Globals {
+    /// Access to the network, as the flags say.
+    pub(crate) async fn network(&self) -> Result<Network, Failure> {
+        let roots = Roots::load(&self.ca)
+            .map_err(|error| Failure::usage("--ca", error, "give a readable file with a certificate in PEM form"))?;
+        Network::join(roots, &self.dht, self.allow_private).await.map_err(|error| match error {
+            JoinError::Address(_) => Failure::usage("--dht", error, "write /ip4/ADDRESS/tcp/PORT/p2p/ID or HOST:PORT"),
+            _ => Failure::new(Exit::Unreachable, "network", error, "check the network"),
+        })
+    }
+
+    /// My node, if I gave one.
+    pub(crate) fn node_target(&self) -> Result<Option<Target>, Failure> {
+        let parse = |text: &String| {
+            text.parse().map_err(|error| Failure::usage("--node", error, "write wss://HOST:PORT/dsip#did:key:…"))
+        };
+        self.node.as_ref().map(parse).transpose()
+    }
+
+    /// The phone of the home's owner.
+    pub(crate) fn owner(&self) -> Result<Config, Failure> {
+        let home = self.home()?;
+        let profile = home.profile()?;
+        let remedy = "have another device of yours delegate to it, see dsip id delegate";
+        let did = profile.identity.ok_or_else(|| Failure::home("device", "nobody has delegated to it yet", remedy))?;
+        let identity = Identity { did, device: home.device()?, delegations: home.delegations()?, name: profile.name };
+        Ok(Config { identity, policy: Policy::default(), home: Some(home), ..self.stranger()? })
+    }
+
+    /// A phone of nobody in particular: a fresh identity.
+    pub(crate) fn stranger(&self) -> Result<Config, Failure> {
+        let config = Config::ephemeral().map_err(|error| Failure::fault("identity", error, "try again"))?;
+        Ok(Config { node: self.node_target()?, ..config })
+    }
+}
+
+/// Reads what the person typed and finds what is known about it.
+pub(crate) async fn locate(phone: &Phone, target: &str) -> Result<Located, Failure> {
+    let target: resolve::Target =
+        target.parse().map_err(|error| Failure::usage("TARGET", error, "see dsip call --help"))?;
+    let located = phone.locate(&target).await.map_err(|error| {
+        Failure::new(Exit::NotFound, "TARGET", error, "check the spelling, or ask them for their DID")
+    })?;
+    if let Err(error) = &located.document {
+        return Err(Failure::new(Exit::NotFound, &located.did, error, "check the DID, or try again later"));
+    }
+    Ok(located)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Home(error) => error.into(),
+            Error::Audio(error) => Self::usage("audio", error, "give a WAV or Ogg/Opus file, tone:HZ or exec:COMMAND"),
+            Error::Refused(dsip_proto::agent::Misuse::Nowhere) => Self::new(
+                Exit::NotFound,
+                "TARGET",
+                "nothing says where to dial them",
+                "give a DHT node with --dht, or a node they use with --node",
+            ),
+            error => Self::fault("phone", error, "try again"),
+        }
+    }
+}
+
+/// The recording of the `n`th call, counted from zero: the name as given, then numbered ones beside it.
+pub(crate) fn numbered(name: &str, n: usize) -> String {
+    if n == 0 || name.contains(':') || matches!(name, "none" | "-") {
+        return name.to_owned();
+    }
+    let path = PathBuf::from(name);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{}{extension}", n + 1)).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_has_a_recording_of_its_own() {
+        assert_eq!(numbered("dir/heard.wav", 0), "dir/heard.wav");
+        assert_eq!(numbered("dir/heard.wav", 1), "dir/heard-2.wav");
+        assert_eq!(numbered("exec:aplay", 3), "exec:aplay");
+    }
+}

@@ -59,6 +59,12 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         tokio::select! {
             event = events.next() => {
                 let Some(event) = event else { break Exit::BrokeOff };
+                if let Event::Unreachable { call: lost, why } = &event
+                    && *lost == call
+                {
+                    phone.stop().await;
+                    return Err(unreachable(&args.target, why));
+                }
                 if !concerns_the_node(&event) {
                     teller.event(&event);
                 }
@@ -68,7 +74,6 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
                     Event::Ended { call: ended, reason, side, .. } if *ended == call => {
                         break how(answered, reason, *side);
                     }
-                    Event::Unreachable { call: lost, .. } if *lost == call => break Exit::Unreachable,
                     _ => {}
                 }
             }
@@ -90,6 +95,11 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
 /// A call that has ended already needs no hanging up.
 async fn hang_up(phone: &Phone, call: Ulid) {
     let _ = phone.hang_up(call).await;
+}
+
+/// Nothing could be dialled, and nothing was sent.
+pub(crate) fn unreachable(target: &str, why: &str) -> Failure {
+    Failure::new(Exit::Unreachable, target, why, "check the network and --node, or try again later")
 }
 
 /// What a caller's own node does is of interest only to who waits for calls.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dsip_endpoint::phone::{Event, Phone};
 use tokio::time::{Instant, sleep_until};
 
-use crate::call::seconds;
+use crate::call::{seconds, unreachable};
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -47,6 +47,10 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
                 let Some(event) = event else { break Exit::NotSo };
                 match &event {
                     Event::Online { .. } | Event::Offline { .. } => continue,
+                    Event::Unreachable { call, why } if *call == introduction => {
+                        phone.stop().await;
+                        return Err(unreachable(&args.target, why));
+                    }
                     _ => teller.event(&event),
                 }
                 match &event {
@@ -56,7 +60,6 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
                     }
                     Event::Granted { introduction: id, .. } if *id == introduction => break Exit::Done,
                     Event::IntroductionRejected { introduction: id, .. } if *id == introduction => break Exit::Refused,
-                    Event::Unreachable { call, .. } if *call == introduction => break Exit::Unreachable,
                     _ => {}
                 }
             }

@@ -1,5 +1,6 @@
 //! The binary as a person or a script meets it: arguments in, lines and exit codes out.
 
+mod call;
 mod conformance;
 mod id;
 mod node;

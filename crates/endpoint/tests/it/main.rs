@@ -1,5 +1,6 @@
 //! The endpoint on real sockets, files and programs.
 
+mod abuse;
 mod dht;
 mod media;
 mod resolve;

@@ -9,6 +9,7 @@ mod frame;
 mod gateway;
 mod hint;
 mod json;
+mod link;
 mod message;
 mod relay;
 mod sdp;
@@ -139,6 +140,7 @@ decoders! {
     frame, frame_corpus, frame_mutated;
     hint, hint_corpus, hint_mutated;
     json, json_corpus, json_mutated;
+    link, link_corpus, link_mutated;
     message, message_corpus, message_mutated;
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::envelope::{Authentic, Code, Ids, Verdict, Verified, Verifier};
 use crate::identity::Documents;
 use crate::time::Now;
+use crate::wire::media::Policy;
 use crate::wire::message::{Provenance, Publish, Variant};
 use crate::wire::token::{CodecId, Integrity, Operation, TransportId};
 use crate::wire::{Did, Message, Ulid};
@@ -156,7 +157,7 @@ fn check_statement(
     Ok(Statement {
         processor: processor.clone(),
         operation: operation.clone(),
-        violation: Violation::of(publish, operation),
+        violation: Violation::of(publish.policy.as_ref(), operation),
     })
 }
 
@@ -168,8 +169,8 @@ impl Capabilities {
 
 impl Violation {
     /// BC-38: what the record's policy says about `operation`; redistribution goes before transcoding.
-    fn of(publish: &Publish, operation: &Operation) -> Option<Self> {
-        let policy = |key| publish.policy.as_ref().and_then(|policy| policy.value(key)).map(|value| value.as_str());
+    pub(crate) fn of(policy: Option<&Policy>, operation: &Operation) -> Option<Self> {
+        let policy = |key| policy.and_then(|policy| policy.value(key)).map(|value| value.as_str());
         if policy("redistribution") == Some("forbidden") {
             Some(Self::Redistribution)
         } else if *operation == Operation::TRANSCODE && matches!(policy("transcoding"), Some("forbidden" | "denied")) {

@@ -12,8 +12,8 @@
 //! link         `dsip:` links, what a QR code holds
 //! identity     DIDs and documents, keys, delegation
 //! envelope     sign; verify: the only maker of Verified<T>
-//! endpoint   relay   subscribe   broadcast   hints   binding   trust
-//! gateway      carries a call across to SIP, on top of binding and trust
+//! endpoint   relay   broadcast   hints   binding   trust
+//! subscribe   gateway      on top of broadcast; of binding and trust
 //! agent        composes the above into one phone
 //! conformance  runs the language-neutral vectors against all of it
 //! ```

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::binding::webrtc::{self, Credentials, Exchange, Pacer, Sdp};
+use crate::binding::webrtc::{self, Change, Credentials, Exchange, Pacer, Renegotiation, Sdp, Step};
 use crate::endpoint::{self, Command, Send, Ui};
 use crate::time::{Now, Tick};
 use crate::wire::message::{IceCandidate, IceCandidates};
@@ -39,6 +39,8 @@ pub(super) struct Call {
     pub(super) proposed: Option<Description>,
     /// The peer's update, while it is open.
     offered: Option<(Ulid, Description)>,
+    /// The descriptions in force, once the call is active.
+    renegotiation: Option<Renegotiation>,
     exchange: Exchange,
     pacer: Pacer,
     /// The data of the `info` that the engine is about to send.
@@ -73,6 +75,7 @@ impl Call {
             theirs: None,
             proposed: None,
             offered: None,
+            renegotiation: None,
             exchange: Exchange::new(peer),
             pacer: Pacer::default(),
             info: None,
@@ -88,6 +91,15 @@ impl Call {
         if let Some(until) = cause.until {
             self.delegated_until = Some(now.tick + Duration::from_secs(until.saturating_sub(now.wall.secs())));
         }
+    }
+
+    /// What a change of the descriptions leads to. Before the call is active there are none to change.
+    fn renegotiate(&mut self, change: Change<'_>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if let Some(renegotiation) = &mut self.renegotiation {
+            renegotiation.handle(change, &mut steps);
+        }
+        steps
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -199,12 +211,24 @@ impl Agent {
         answered_by: Option<AnsweredBy>,
     ) -> Result<(), Misuse> {
         let id = Ulid::generate(now.wall, &mut self.rng);
-        let previous = self.calls.get_mut(&call).map(|call| call.proposed.replace(offer));
+        let state = self.calls.get_mut(&call).ok_or(endpoint::Refused::UnknownSession)?;
+        let pending = state.proposed.is_some();
+        if !pending {
+            let steps = state.renegotiate(Change::LocalReoffer(&credentials(&offer.sdp)));
+            if steps.iter().any(|step| matches!(step, Step::LocalBug { .. })) {
+                return Err(Misuse::IceRestart);
+            }
+        }
+        let previous = state.proposed.replace(offer);
         let done = self.command(now, Command::Update { session: call, id, answered_by });
         if done.is_err()
-            && let (Some(call), Some(previous)) = (self.calls.get_mut(&call), previous)
+            && let Some(call) = self.calls.get_mut(&call)
         {
             call.proposed = previous;
+            if !pending {
+                // It was never sent, so nobody will answer it.
+                call.renegotiate(Change::RemoteReject);
+            }
         }
         done
     }
@@ -410,6 +434,7 @@ impl Agent {
                 if let Some(answer) = answer {
                     call.theirs = Some(answer);
                 }
+                call.renegotiation = Some(Renegotiation::new(established(&call.ours), established(&call.theirs)));
                 if let (true, Some(cause)) = (call.outgoing, cause) {
                     // WEB-81
                     call.exchange.set_peer(cause.device.clone());
@@ -432,6 +457,7 @@ impl Agent {
                 let act = match call.proposed.take() {
                     // WEB-85: our offer was answered.
                     Some(offer) => {
+                        call.renegotiate(Change::RemoteAnswer);
                         call.ours = Some(offer);
                         let sdp = answer.as_ref().map(|answer| answer.sdp.clone()).unwrap_or_default();
                         call.theirs = answer;
@@ -439,6 +465,7 @@ impl Agent {
                     }
                     // We answered the peer's offer.
                     None => {
+                        call.renegotiate(Change::AnswerUpdate);
                         call.theirs = call.offered.take().map(|(_, offer)| offer);
                         Media::Adopt
                     }
@@ -471,6 +498,7 @@ impl Agent {
             Ui::UpdateRejected(reason) => {
                 if let Some(call) = self.calls.get_mut(&session) {
                     call.proposed = None;
+                    call.renegotiate(Change::RemoteReject);
                 }
                 self.out.push_back(Output::Media(session, Media::RollBack));
                 Event::UpdateRejected { call: session, reason }
@@ -556,11 +584,12 @@ impl Agent {
         let update = cause.message.common().id;
         let refusal = unusable(cause, webrtc::update);
         let restart = || {
-            let call = self.calls.get(&session)?;
-            let established = credentials(&call.theirs.as_ref()?.sdp);
             let offered = credentials(&cause.description()?.sdp);
-            let same = offered.iter().all(|section| established.first() == Some(section));
-            (!same).then(|| (Reason::MEDIA_UNSUPPORTED, Some("ice-restart".to_owned())))
+            let steps = self.calls.get_mut(&session)?.renegotiate(Change::RemoteReoffer(&offered));
+            steps.into_iter().find_map(|step| match step {
+                Step::Reject { reason, detail } => Some((reason, Some(detail.to_owned()))),
+                _ => None,
+            })
         };
         if let Some((reason, detail)) = refusal.or_else(restart) {
             if let Some(call) = self.calls.get_mut(&session) {
@@ -679,4 +708,10 @@ fn unusable(
 
 fn credentials(sdp: &str) -> Vec<Credentials> {
     Sdp::parse(sdp).map(|sdp| Credentials::of(&sdp)).unwrap_or_default()
+}
+
+/// The credentials of a description: all sections of a bundle have the same (WEB-44).
+fn established(description: &Option<Description>) -> Credentials {
+    let sections = description.as_ref().map(|description| credentials(&description.sdp)).unwrap_or_default();
+    sections.into_iter().next().unwrap_or_default()
 }

@@ -103,6 +103,9 @@ pub enum Misuse {
     /// The text is longer than the message may be.
     #[error("the text is too long for an introduction")]
     TooLong,
+    /// The media engine made an offer with other ICE credentials than the call has: it may not be sent (WEB-88).
+    #[error("the new offer restarts ICE, which this version of the binding does not have")]
+    IceRestart,
 }
 
 impl Agent {

@@ -4,12 +4,11 @@ use serde_json::{Value, json};
 
 use super::{Vector, field};
 use crate::binding::webrtc::{
-    self, Applies, Change, Credentials, Described, Exchange, Input, Leg, OneAnswer, Output, Refusal, Renegotiation,
-    Side, Step,
+    self, Applies, Change, Credentials, Described, Exchange, Input, Output, Refusal, Renegotiation, Side, Step,
 };
-use crate::wire::Did;
 use crate::wire::media::{MediaDescriptor, Transport};
 use crate::wire::message::{IceCandidate, IceCandidates};
+use crate::wire::{Did, Reason};
 
 pub(super) fn run(vector: &Vector) -> Result<Value, String> {
     let input = &vector.input;
@@ -141,20 +140,26 @@ fn renegotiation_emission(step: &Step) -> Value {
     }
 }
 
+/// WEB-100 to WEB-104. The walk itself is the session engine's: its first acceptable answer makes the session active, and
+/// every later one is released (INI-10 to INI-12, INI-20). What is pinned here is which answers are acceptable.
 fn one_answer(input: &Value) -> Result<Value, String> {
-    let mut walk = OneAnswer::new(Payload::read(&input["offer"])?.described());
+    let offer = Payload::read(&input["offer"])?;
     let mut applied = Value::Null;
     let mut legs = Vec::new();
     for answer in input["answers"].as_array().ok_or("no array `answers`")? {
         let from = &answer["from"];
-        let leg = walk.judge(Payload::read(answer)?.described());
-        legs.push(match &leg {
-            Leg::Applied => {
-                applied = from.clone();
-                json!({"from": from, "applied": true})
+        legs.push(if applied.is_null() {
+            match webrtc::answer(offer.described(), Payload::read(answer)?.described()) {
+                Ok(_) => {
+                    applied = from.clone();
+                    json!({"from": from, "applied": true})
+                }
+                Err(refusal) => {
+                    json!({"from": from, "bye": refusal.reason().as_str(), "code": refusal.code.as_str()})
+                }
             }
-            Leg::Failed(refusal) => json!({"from": from, "bye": bye(&leg), "code": refusal.code.as_str()}),
-            Leg::Released => json!({"from": from, "bye": bye(&leg)}),
+        } else {
+            json!({"from": from, "bye": Reason::SESSION_ALREADY_ANSWERED.as_str()})
         });
     }
     Ok(json!({"applied": applied, "legs": legs}))
@@ -177,10 +182,6 @@ fn only_member(event: &Value) -> Result<(&str, &Value), String> {
 
 fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
     value[name].as_str().ok_or_else(|| format!("no string `{name}`"))
-}
-
-fn bye(leg: &Leg) -> Option<String> {
-    leg.bye().map(|reason| reason.to_string())
 }
 
 fn did(value: &Value) -> Result<Did, String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::broadcast::Violation;
 use crate::time::{Now, Tick};
 use crate::wire::media::Policy;
 use crate::wire::token::{NotifyState, Operation, StreamState, SubscriptionEvent};
@@ -606,7 +607,7 @@ impl Records {
         if !record.variants.iter().any(|variant| variant == input_variant) {
             return Err(Drop::ProvenanceVariantUnknown);
         }
-        if !record.policy.as_ref().is_none_or(|policy| admits(policy, operation)) {
+        if Violation::of(record.policy.as_ref(), operation).is_some() {
             return Err(Drop::ProvenancePolicyViolation);
         }
         if record.provenance.len() >= STATEMENTS || processor.as_str().len() > DID_BYTES {
@@ -797,13 +798,6 @@ impl Drop {
             Self::NotBroadcast => "not-broadcast",
         }
     }
-}
-
-/// BC-38: what a publication's policy rules out.
-fn admits(policy: &Policy, operation: &Operation) -> bool {
-    let says = |key: &str, words: &[&str]| policy.value(key).is_some_and(|value| words.contains(&value.as_str()));
-    let transcoding = *operation == Operation::TRANSCODE && says("transcoding", &["forbidden", "denied"]);
-    !(transcoding || says("redistribution", &["forbidden"]))
 }
 
 fn unlink<K: Ord + Clone>(index: &mut BTreeMap<K, BTreeSet<Ulid>>, key: &K, id: Ulid) {

@@ -97,11 +97,11 @@ pub fn answer(offer: Described<'_>, answer: Described<'_>) -> Result<Applies, Re
 }
 
 /// How many sections the offer's SDP has, for step 5; `None` if it has no readable SDP.
-pub(super) fn offered_sections(offer: Described<'_>) -> Option<usize> {
+fn offered_sections(offer: Described<'_>) -> Option<usize> {
     Sdp::parse(offer.1.first()?.sdp()?).ok().map(|sdp| sdp.sections().len())
 }
 
-pub(super) fn check(
+fn check(
     (media, transports): Described<'_>,
     of: Description,
     offered_sections: Option<usize>,

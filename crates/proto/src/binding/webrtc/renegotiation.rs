@@ -7,7 +7,7 @@ use crate::wire::Reason;
 const LOCAL_RESTART: &str = "a re-offer MUST keep the ICE credentials";
 
 /// One side's ICE credentials.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// `a=ice-ufrag`.
     pub ufrag: String,

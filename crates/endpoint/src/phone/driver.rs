@@ -431,11 +431,10 @@ impl Driver {
         let Some(session) = self.calls.get(&id).and_then(|call| call.media.as_ref()) else { return };
         let done = match act {
             agent::Media::Start(permit) => {
-                // The agent's permit is the proof that a signed answer stands; the media engine's is made from it here,
-                // and nowhere else (WEB-90).
-                let activation = match permit.remote() {
-                    Some(sdp) => Activation::Answered { sdp: sdp.to_owned(), permit: Permit::session_is_active() },
-                    None => Activation::Answering { permit: Permit::session_is_active() },
+                // The agent's permit is the proof that a signed answer stands (WEB-90).
+                let activation = match permit.remote().map(str::to_owned) {
+                    Some(sdp) => Activation::Answered { sdp, permit: Permit::from(permit) },
+                    None => Activation::Answering { permit: Permit::from(permit) },
                 };
                 session.activate(activation).await
             }

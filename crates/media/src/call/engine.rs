@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dsip_proto::time::Tick;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::config::CryptoProvider;
+use str0m::config::{CryptoProvider, DtlsVersion};
 use str0m::format::{Codec, FormatParams};
 use str0m::media::{Direction as Flow, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -107,7 +107,9 @@ impl Engine {
             .set_extension_map(extensions)
             .set_rtp_mode(true)
             .set_stats_interval(Some(REPORTS))
-            .set_rtcp_report_interval_audio(REPORTS);
+            .set_rtcp_report_interval_audio(REPORTS)
+            // 1.3 where both can: it saves the callee a round trip. One ClientHello serves both versions.
+            .set_dtls_version(DtlsVersion::Auto);
         config.set_max_stun_rto(CHECKS);
         config.set_max_stun_retransmits(UNANSWERED);
         let opus = FormatParams {

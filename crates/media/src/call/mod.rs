@@ -178,15 +178,21 @@ impl Config {
 
 /// The proof that a signed answer stands, without which no packet may leave (WEB-90).
 ///
-/// The caller obtains it with the verified answer it accepted, the callee with the signed answer it sent (WEB-77). It is
-/// neither cloned nor stored: activating a call consumes it.
+/// The agent issues one when it accepted a verified answer, or has handed out its own signed answer for sending (WEB-77);
+/// `Permit::from` takes it over. It is neither cloned nor stored: activating a call consumes it.
 #[derive(Debug)]
 #[must_use = "a permit is spent by activating the call it was issued for"]
 pub struct Permit(());
 
+impl From<dsip_proto::agent::Permit> for Permit {
+    fn from(_: dsip_proto::agent::Permit) -> Self {
+        Self(())
+    }
+}
+
 impl Permit {
-    /// States that the session became ACTIVE. To be called in the one place where the protocol engine reports that it
-    /// accepted a verified answer, or has handed out the signed answer for sending.
+    /// States on the caller's own responsibility that the session is ACTIVE: for tests, and for an embedder that runs the
+    /// session engine without the agent. Whoever has an agent has no use for it.
     pub const fn session_is_active() -> Self {
         Self(())
     }

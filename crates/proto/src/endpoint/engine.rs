@@ -536,11 +536,11 @@ impl Engine {
                 active.offer_update(id, answered_by, &mut turn)
             }
             Command::AnswerUpdate { session, in_reply_to, answered_by } => {
-                let (active, mut turn) = self.active(session, out)?;
+                let (active, mut turn) = self.active(session, out).map_err(no_update)?;
                 active.answer_update(in_reply_to, answered_by.unwrap_or(AnsweredBy::USER), &mut turn)
             }
             Command::RejectUpdate { session, in_reply_to, reason } => {
-                let (active, mut turn) = self.active(session, out)?;
+                let (active, mut turn) = self.active(session, out).map_err(no_update)?;
                 active.reject_update(in_reply_to, reason, &mut turn)
             }
             Command::Info { session } => {
@@ -711,4 +711,9 @@ impl Engine {
     fn turn<'a>(&'a mut self, session: Ulid, out: &'a mut Vec<Output>) -> Turn<'a> {
         Turn { now: self.now, session, lengths: &self.lengths, timers: &mut self.timers, out }
     }
+}
+
+/// UPD-9 knows no other reason: a session that is not active has no update open.
+fn no_update(refused: Refused) -> Refused {
+    if refused == Refused::InvalidState { Refused::NoPendingUpdate } else { refused }
 }

@@ -25,7 +25,7 @@
 //! answer from a device bound to whom it invited, and where a responder sends one (SES-7). Both emit [`Media::Start`];
 //! nothing else does.
 //!
-//! [`party`] decides who may speak in a session at all, before any of this is looked at. [`contacts`] holds what first
+//! `party` decides who may speak in a session at all, before any of this is looked at. `contacts` holds what first
 //! contact remembers; it is the only part that outlives the process.
 
 mod active;

@@ -814,7 +814,7 @@ fn upd_24_bye_beats_an_open_update() {
     let theirs = story.messages;
     assert_eq!(story.hear("bob-phone", bye(5)), ["media Stop", "ui ended user.hangup"]);
     let late = Command::AnswerUpdate { session: id(5), in_reply_to: id(theirs), answered_by: None };
-    assert_eq!(story.ask(late), ["refused invalid-state"]);
+    assert_eq!(story.ask(late), ["refused no-pending-update"], "UPD-9");
 }
 
 // §8

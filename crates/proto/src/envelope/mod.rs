@@ -19,6 +19,9 @@ mod verdict;
 mod verified;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use crate::wire::envelope::{Envelope, EnvelopeSyntaxError};
 pub use header::{claimed_signer, needs};
 pub use seen::{HeldId, Limits, SeenIds};

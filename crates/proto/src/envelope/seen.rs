@@ -78,7 +78,8 @@ impl SeenIds {
         }
     }
 
-    /// Remembers ids from before a restart; those that are over already are left out.
+    /// Remembers held ids from before a restart; those that are over already are left out. They were let in once, so no
+    /// limit applies to them again.
     pub fn restore(&mut self, ids: impl IntoIterator<Item = HeldId>, now_secs: u64) {
         for HeldId { id, sender, until } in ids {
             if until >= now_secs {
@@ -130,7 +131,9 @@ impl SeenIds {
     /// Remembers `id` until the end of the second `until`.
     pub(super) fn insert(&mut self, id: Ulid, sender: &Did, is_held: bool, until: u64) {
         let window = if is_held { &mut self.held } else { &mut self.live };
-        window.insert(id, sender.clone(), until);
+        if window.has_room(sender) {
+            window.insert(id, sender.clone(), until);
+        }
     }
 }
 
@@ -150,7 +153,7 @@ impl Window {
     }
 
     fn insert(&mut self, id: Ulid, sender: Did, until: u64) {
-        if self.has_room(&sender) && self.ids.insert(id) {
+        if self.ids.insert(id) {
             *self.senders.entry(sender.clone()).or_default() += 1;
             self.due
                 .entry(until.checked_next_multiple_of(BATCH_SECS).unwrap_or(u64::MAX))

@@ -26,7 +26,7 @@ pub use crate::wire::envelope::{Envelope, EnvelopeSyntaxError};
 pub use header::{claimed_signer, needs};
 pub use seen::{HeldId, Limits, SeenIds};
 pub use sign::Signer;
-pub use stages::{Connection, Effective, Offer, Supported, Warning};
+pub use stages::{Connection, Effective, FindOffer, Offer, Supported, Warning};
 pub use verdict::{Code, Origin, Verdict};
 pub use verified::{Proof, Verified};
 pub use verify::Verifier;

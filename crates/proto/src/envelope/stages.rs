@@ -27,10 +27,13 @@ pub struct Connection<'a> {
     /// The id of the client `hello` this connection sent (SEM-1).
     pub sent_hello_id: Option<Ulid>,
     /// Finds the offer that an answer selects from (SEM-2).
-    pub offer: Option<&'a dyn Fn(&Answer) -> Option<Offer<'a>>>,
+    pub offer: Option<FindOffer<'a>>,
     /// The introductions we sent and had no grant for yet (SEM-5).
     pub introductions: Option<&'a BTreeSet<Ulid>>,
 }
+
+/// Finds the offer that an answer selects from.
+pub type FindOffer<'a> = &'a dyn Fn(&Answer) -> Option<Offer<'a>>;
 
 /// An offer, as far as a selection is measured against it.
 #[derive(Debug, Clone, Copy)]

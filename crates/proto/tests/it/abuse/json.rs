@@ -7,10 +7,15 @@ use serde_json::Value;
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(parsed) = json::parse(text) else { return };
-    let ordinary: Value = serde_json::from_str(text).expect("we accept nothing that is not JSON");
-    assert_eq!(parsed.has_float || parsed.has_huge_integer, has_odd_number(&parsed.root));
+    let is_odd = parsed.has_float || parsed.has_huge_integer;
+    assert_eq!(is_odd, has_odd_number(&parsed.root));
+    let ordinary: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        // 1e999 is well-formed, and beyond what serde_json can hold.
+        Err(error) => return assert!(is_odd, "we accept nothing that is not JSON: {error}"),
+    };
     // serde_json reads the integer -0 as a float.
-    if !parsed.has_float && !parsed.has_huge_integer && !text.contains("-0") {
+    if !is_odd && !text.contains("-0") {
         assert_eq!(parsed.root.into_value(), ordinary);
     }
 }

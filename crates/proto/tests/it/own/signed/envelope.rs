@@ -44,7 +44,7 @@ impl Cases {
         let mut full = json!({"now": NOW, "supported": {"core": "1.0", "profiles": profiles, "extensions": []}});
         full.as_object_mut().expect("an object").extend(context.as_object().expect("an object").clone());
         let input = json!({"envelope": envelope});
-        self.0.push(Case { kind: "envelope", name: format!("{name}"), rules, about, context: full, input, expect });
+        self.0.push(Case { kind: "envelope", name: name.into(), rules, about, context: full, input, expect });
     }
 }
 

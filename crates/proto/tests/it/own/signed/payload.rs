@@ -49,7 +49,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let of = |kind: &str| message(kind, &did("ada"), required(kind));
     let mut edge = |name: &str, rules, about, kind: &str, payload: Value, valid| {
-        cases.push(case(format!("{name}"), rules, about, kind, payload, valid));
+        cases.push(case(name.to_owned(), rules, about, kind, payload, valid));
     };
 
     // Shared types.

@@ -47,6 +47,8 @@ pub(super) struct Call {
     pub(super) info: Option<serde_json::Map<String, serde_json::Value>>,
     /// The detail of the `reject` that the engine is about to send (WEB-33).
     pub(super) detail: Option<String>,
+    /// The id of the answer we sent to the invite.
+    pub(super) answer: Option<Ulid>,
     missed: bool,
     active: bool,
     /// When the delegation of the device at the other end runs out (PTY-6).
@@ -80,6 +82,7 @@ impl Call {
             pacer: Pacer::default(),
             info: None,
             detail: None,
+            answer: None,
             missed: false,
             active: false,
             delegated_until: None,
@@ -367,16 +370,13 @@ impl Agent {
     pub(super) fn command(&mut self, now: Now, command: Command) -> Result<(), Misuse> {
         let mut out = Vec::new();
         self.engine.handle(now, endpoint::Input::Command(command), &mut out);
-        match out.iter().find_map(|output| match output {
+        let refused = out.iter().find_map(|output| match output {
             endpoint::Output::Refused(refused) => Some(*refused),
             _ => None,
-        }) {
-            Some(refused) => Err(refused.into()),
-            None => {
-                self.carry_out(now, None, out);
-                Ok(())
-            }
-        }
+        });
+        // Even a command that is refused may come after a timer that was due, and what that did has to be done.
+        self.carry_out(now, None, out);
+        refused.map_or(Ok(()), |refused| Err(refused.into()))
     }
 
     /// Carries out what the engine decided, in its order. `cause` is the message it decided on.
@@ -616,15 +616,23 @@ impl Agent {
             Message::Error(error) => error.in_reply_to,
             _ => None,
         });
-        let undelivered = in_reply_to.filter(|id| {
-            let relay = cause.is_some_and(|cause| cause.via.as_ref() == Some(&cause.device));
-            relay && self.calls.get(id).is_some_and(|call| call.outgoing && !call.active && call.is_live())
+        let in_reply_to = in_reply_to.filter(|_| cause.is_some_and(|cause| cause.via.as_ref() == Some(&cause.device)));
+        let undelivered = in_reply_to
+            .filter(|id| self.calls.get(id).is_some_and(|call| call.outgoing && !call.active && call.is_live()));
+        // The relay let another leg's answer through and not ours: RACE-4 keeps this session going, but nobody is there.
+        let unheard = in_reply_to.and_then(|id| {
+            let mut calls = self.calls.iter();
+            calls.find(|(_, call)| call.answer == Some(id) && call.is_live()).map(|(session, _)| *session)
         });
-        let session = session.or(undelivered);
+        let session = session.or(undelivered).or(unheard);
         self.out.push_back(Output::Event(Event::Reported { session, reason: reason.clone() }));
         if let Some(session) = undelivered {
             let _ = self.command(now, Command::Cancel { session });
             self.ended(now, session, reason, Side::Peer);
+        } else if let Some(session) = unheard {
+            // ACT-10
+            let _ = self.command(now, Command::Hangup { session, reason: Some(Reason::MEDIA_FAILED) });
+            self.ended(now, session, Reason::SESSION_FAILED, Side::Peer);
         }
     }
 

@@ -65,6 +65,9 @@ impl Agent {
             Send::Answer { to, session, answered_by, in_reply_to } => {
                 let selection = self.calls.get(&session)?.ours.clone()?;
                 let common = session_common(self);
+                if let (None, Some(call)) = (in_reply_to, self.calls.get_mut(&session)) {
+                    call.answer = Some(common.id);
+                }
                 let transports = selection.transports();
                 let media = selection.media;
                 Answer { common, to, session, answered_by, media, transports, policy: None, in_reply_to }.into()

@@ -45,6 +45,9 @@ const LAG_ANY: Duration = Duration::from_millis(120);
 /// A packet this far from where the stream is starts a new stream, e.g. after hold.
 const JUMP: u64 = 2 * RATE as u64;
 
+/// Numbers and times that no call reaches: 48 kHz would take two centuries. Below it no sum here can overflow.
+const BEYOND: u64 = 1 << 48;
+
 /// Packets held at once: two seconds of the shortest frames anybody sends in practice.
 const CAPACITY: usize = 200;
 
@@ -132,6 +135,9 @@ impl Jitter {
     /// Takes in a packet; `seq` and `time` are extended and do not wrap.
     pub fn insert(&mut self, now: Tick, seq: u64, time: u64, payload: &[u8]) {
         let Some(samples) = duration(payload) else { return };
+        if seq.max(time) >= BEYOND {
+            return;
+        }
         if let Some(stream) = &mut self.stream {
             let behind = time + JUMP < stream.head;
             let ahead = time > stream.head + JUMP;

@@ -2,6 +2,7 @@
 //! (`fuzz/`) includes the same bodies.
 
 mod peers;
+mod recording;
 mod webfinger;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ macro_rules! decoders {
 
 decoders! {
     peers, peers_corpus, peers_mutated;
+    recording, recording_corpus, recording_mutated;
     webfinger, webfinger_corpus, webfinger_mutated;
 }
 

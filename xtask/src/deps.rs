@@ -44,7 +44,8 @@ fn licences() -> Result<Vec<String>, Failure> {
     eprintln!("# licences");
     let tree = cargo(&["tree", "--workspace", "--locked", "--edges", "normal,build", "--prefix", "none"]);
     let text = tree.arg("--format").arg("{p}|{l}").capture()?;
-    let crates: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    let crates: BTreeSet<&str> =
+        text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|l| !l.is_empty()).collect();
     let mut problems = Vec::new();
     for line in &crates {
         let (name, licence) = line.split_once('|').unwrap_or((line, ""));

@@ -4,12 +4,12 @@
 //! name starts with it (`fn race_4_…`), or that mentions it, or by one of our own vectors. A rule marked `suite` is
 //! proved by the shared conformance vectors instead, which do not name rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::{Failure, Outcome, root};
 use crate::source;
 
-/// The prefixes of the contract, and those of our own profiles in `docs/spec/`.
+/// The prefixes of the contract. Those of our own specifications are read from the tables in `docs/spec/`.
 const PREFIXES: &[&str] = &[
     "CNV", "ID", "RES", "DSC", "DEL", "ROT", "ENV", "ALG", "PAY", "ULID", "PIPE", "RPL", "VER", "SEM", "REG", "RSN",
     "MSG", "SES", "RX", "PTY", "INI", "INV", "RSP", "ACT", "RACE", "GLR", "UPD", "TMR", "PRG", "INF", "NEG", "ANS",
@@ -29,10 +29,14 @@ struct Evidence {
 /// A rule's id, ordered by prefix and then by number.
 type Rule = (String, u32);
 
+/// What a rule's id may begin with.
+type Prefixes = BTreeSet<String>;
+
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let claim = arguments.iter().any(|argument| argument == "--claim");
-    let evidence = scan()?;
-    let claimed = read_claims()?;
+    let prefixes = prefixes()?;
+    let evidence = scan(&prefixes)?;
+    let claimed = read_claims(&prefixes)?;
     let mut gaps = Vec::new();
     for (rule, suite) in &claimed {
         let found = evidence.get(rule);
@@ -67,7 +71,24 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if gaps.is_empty() { Ok(()) } else { Err(Failure::new(format!("{} gaps", gaps.len()))) }
 }
 
-fn scan() -> Result<BTreeMap<Rule, Evidence>, Failure> {
+/// The contract's prefixes, and those of rules that a table in `docs/spec/` defines: `| QB-12 | … |`.
+fn prefixes() -> Result<Prefixes, Failure> {
+    let mut prefixes: Prefixes = PREFIXES.iter().map(|prefix| (*prefix).to_owned()).collect();
+    for path in source::files(&root().join("docs/spec"), "md")? {
+        let text = std::fs::read_to_string(&path)?;
+        for cell in text.lines().filter_map(|line| line.strip_prefix("| ")) {
+            let id = cell.split(' ').next().unwrap_or_default();
+            if let Some((prefix, number)) = id.split_once('-')
+                && number.parse::<u32>().is_ok()
+            {
+                prefixes.insert(prefix.to_owned());
+            }
+        }
+    }
+    Ok(prefixes)
+}
+
+fn scan(prefixes: &Prefixes) -> Result<BTreeMap<Rule, Evidence>, Failure> {
     let mut evidence: BTreeMap<Rule, Evidence> = BTreeMap::new();
     let root = root();
     for path in source::files(&root.join("crates"), "rs")? {
@@ -76,12 +97,12 @@ fn scan() -> Result<BTreeMap<Rule, Evidence>, Failure> {
         for line in source::lines(&path, &text) {
             let place = format!("{shown}:{}", line.number);
             if line.is_test {
-                let named = line.code.split_once("fn ").and_then(|(_, rest)| named_by(rest));
-                for rule in cited(line.text).into_iter().chain(named) {
+                let named = line.code.split_once("fn ").and_then(|(_, rest)| named_by(prefixes, rest));
+                for rule in cited(prefixes, line.text).into_iter().chain(named) {
                     evidence.entry(rule).or_default().tests.push(place.clone());
                 }
             } else {
-                for rule in cited(line.text) {
+                for rule in cited(prefixes, line.text) {
                     evidence.entry(rule).or_default().code.push(place.clone());
                 }
             }
@@ -89,7 +110,7 @@ fn scan() -> Result<BTreeMap<Rule, Evidence>, Failure> {
     }
     for path in source::files(&root.join("vectors"), "json")? {
         let shown = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
-        for rule in cited(&std::fs::read_to_string(&path)?) {
+        for rule in cited(prefixes, &std::fs::read_to_string(&path)?) {
             evidence.entry(rule).or_default().tests.push(shown.clone());
         }
     }
@@ -97,12 +118,12 @@ fn scan() -> Result<BTreeMap<Rule, Evidence>, Failure> {
 }
 
 /// Every rule id in a text.
-fn cited(text: &str) -> Vec<Rule> {
+fn cited(prefixes: &Prefixes, text: &str) -> Vec<Rule> {
     let mut rules = Vec::new();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
         let Some((prefix, rest)) = word.split_once('-') else { continue };
         let digits = rest.split('-').next().unwrap_or_default();
-        if PREFIXES.contains(&prefix)
+        if prefixes.contains(prefix)
             && let Ok(number) = digits.parse()
         {
             rules.push((prefix.to_owned(), number));
@@ -112,14 +133,14 @@ fn cited(text: &str) -> Vec<Rule> {
 }
 
 /// The rule a test function is named after: `race_4_answered_elsewhere` is RACE-4.
-fn named_by(function: &str) -> Option<Rule> {
+fn named_by(prefixes: &Prefixes, function: &str) -> Option<Rule> {
     let mut parts = function.split('_');
     let prefix = parts.next()?.to_ascii_uppercase();
     let number = parts.next()?.split('(').next()?.parse().ok()?;
-    PREFIXES.contains(&prefix.as_str()).then_some((prefix, number))
+    prefixes.contains(&prefix).then_some((prefix, number))
 }
 
-fn read_claims() -> Result<BTreeMap<Rule, bool>, Failure> {
+fn read_claims(prefixes: &Prefixes) -> Result<BTreeMap<Rule, bool>, Failure> {
     let text = std::fs::read_to_string(root().join(CLAIMED)).unwrap_or_default();
     let mut claims = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
@@ -128,7 +149,7 @@ fn read_claims() -> Result<BTreeMap<Rule, bool>, Failure> {
             continue;
         }
         let mut words = line.split_whitespace();
-        let rule = words.next().map(cited).and_then(|rules| rules.into_iter().next());
+        let rule = words.next().map(|word| cited(prefixes, word)).and_then(|rules| rules.into_iter().next());
         let rule = rule.ok_or_else(|| Failure::new(format!("{CLAIMED}:{}: {line:?} is no rule id", index + 1)))?;
         claims.insert(rule, words.next() == Some("suite"));
     }
@@ -167,9 +188,10 @@ mod tests {
 
     #[test]
     fn ids_are_found_in_text_and_in_names() {
-        assert_eq!(cited("// RACE-4, and UTF-8; see (DEL-24)."), [("RACE".into(), 4), ("DEL".into(), 24)]);
-        assert_eq!(named_by("race_4_answered_elsewhere()"), Some(("RACE".into(), 4)));
-        assert_eq!(named_by("id_2()"), Some(("ID".into(), 2)));
-        assert_eq!(named_by("two_processes()"), None);
+        let prefixes = PREFIXES.iter().map(|prefix| (*prefix).to_owned()).collect();
+        assert_eq!(cited(&prefixes, "// RACE-4, and UTF-8; see (DEL-24)."), [("RACE".into(), 4), ("DEL".into(), 24)]);
+        assert_eq!(named_by(&prefixes, "race_4_answered_elsewhere()"), Some(("RACE".into(), 4)));
+        assert_eq!(named_by(&prefixes, "id_2()"), Some(("ID".into(), 2)));
+        assert_eq!(named_by(&prefixes, "two_processes()"), None);
     }
 }

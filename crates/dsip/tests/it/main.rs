@@ -4,6 +4,7 @@ mod call;
 mod conformance;
 mod id;
 mod node;
+mod resolve;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -16,7 +16,7 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, ListenerId};
 use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::{Multiaddr, Protocol};
-use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
 use libp2p::{
     PeerId, StreamProtocol, Swarm, Transport as _, allow_block_list, connection_limits, dns, identify, identity, kad,
     noise, ping, tcp, yamux,
@@ -31,11 +31,11 @@ use super::{Config, Dht, Effort, Error, FetchDocuments, Found, Peer, Published, 
 use crate::clock;
 
 /// A whole look-up or publication ends after this long, with what it has.
-const QUERY: Duration = Duration::from_secs(5);
+const QUERY: Duration = Duration::from_secs(8);
 /// A connection, Noise handshake included, has to stand after this long. A dead peer costs a look-up no more.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(4);
 /// How long a command waits for the first peer to be reached.
-const JOIN: Duration = Duration::from_secs(4);
+const JOIN: Duration = Duration::from_secs(6);
 /// How long the first look around may take once a peer has been reached.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
 /// Once a record is in, silent peers are waited for twice as long as the slowest answer took, within these bounds.
@@ -112,7 +112,6 @@ pub(super) async fn start(config: Config) -> Result<Dht, Error> {
     let driver = Driver {
         swarm,
         inbox,
-        started: Instant::now(),
         checker,
         finds: HashMap::new(),
         puts: HashMap::new(),
@@ -125,7 +124,7 @@ pub(super) async fn start(config: Config) -> Result<Dht, Error> {
         bootstrap: config.bootstrap,
         known: remembered.into_iter().collect(),
         remembered: config.remembered,
-        per_address: BTreeMap::new(),
+        connections: HashMap::new(),
         serves: mode == kad::Mode::Server,
     };
     tokio::spawn(driver.run());
@@ -201,7 +200,6 @@ async fn listen_on(swarm: &mut Swarm<Behaviour>, socket: SocketAddr) -> Result<V
 struct Driver {
     swarm: Swarm<Behaviour>,
     inbox: mpsc::Receiver<Command>,
-    started: Instant,
     checker: Checker,
     finds: HashMap<kad::QueryId, Find>,
     puts: HashMap<kad::QueryId, Put>,
@@ -216,7 +214,8 @@ struct Driver {
     /// Peers that were seen to serve, for the file and for finding back after an outage.
     known: BTreeMap<PeerId, Multiaddr>,
     remembered: Option<PathBuf>,
-    per_address: BTreeMap<std::net::IpAddr, usize>,
+    /// Where each open connection leads.
+    connections: HashMap<ConnectionId, Multiaddr>,
     serves: bool,
 }
 
@@ -247,6 +246,7 @@ struct Put {
     record: Record,
     began: Instant,
     reply: oneshot::Sender<Result<Published, Error>>,
+    kept_here: bool,
     requests: u32,
     answered: u32,
     asked: usize,
@@ -301,7 +301,8 @@ impl Driver {
     }
 
     fn on_command(&mut self, since: Instant, command: Command) {
-        let nobody = self.swarm.behaviour_mut().kad.kbuckets().next().is_none();
+        // A node may be asked for what it holds itself before it knows anybody.
+        let nobody = !self.serves && self.swarm.behaviour_mut().kad.kbuckets().next().is_none();
         match command {
             Command::Peers { reply } => {
                 let _ = reply.send(self.peers());
@@ -312,16 +313,22 @@ impl Driver {
             }
             Command::Find { subject, reply } if !nobody => self.find(since, subject, reply),
             Command::Publish { text, reply } if !nobody => self.publish(since, text, reply),
-            command => self.waiting.push((since, command)),
+            command => {
+                if self.is_alone() {
+                    self.dial_somebody();
+                }
+                self.waiting.push((since, command));
+            }
         }
     }
 
     fn look_at_deadlines(&mut self) {
         let now = Instant::now();
         let looking_around = self.looking_around.is_some();
+        let alone = self.is_alone();
         let over = |(since, command): &mut (Instant, Command)| {
             let waits_for_others = looking_around && matches!(command, Command::Joined { .. });
-            now.duration_since(*since) >= if waits_for_others { LOOK_AROUND } else { JOIN }
+            alone || now.duration_since(*since) >= if waits_for_others { LOOK_AROUND } else { JOIN }
         };
         for (_, command) in self.waiting.extract_if(.., over) {
             match command {
@@ -434,7 +441,7 @@ impl Driver {
                 *checked = Checked::Done(self.checker.check(text, &Documents::default()).map(Arc::new));
             }
         }
-        let stats = find.ended.clone();
+        let stats = find.ended;
         let effort = Effort {
             requests: stats.as_ref().map_or(0, kad::QueryStats::num_requests),
             answered: stats.as_ref().map_or(0, kad::QueryStats::num_successes),
@@ -477,11 +484,9 @@ impl Driver {
         let here = *self.swarm.local_peer_id();
         let wall = clock::now().wall.secs();
         let kad = &mut self.swarm.behaviour_mut().kad;
-        if self.serves {
-            kad.store_mut().keep(record.clone(), here, wall);
-        }
+        let kept_here = self.serves && kad.store_mut().keep(record.clone(), here, wall) == Kept::Stored;
         let id = kad.get_closest_peers(key(&record));
-        self.puts.insert(id, Put { record, began: since, reply, requests: 0, answered: 0, asked: 0 });
+        self.puts.insert(id, Put { record, began: since, reply, kept_here, requests: 0, answered: 0, asked: 0 });
     }
 
     fn on_closest(&mut self, id: kad::QueryId, peers: Vec<PeerId>, stats: &kad::QueryStats) {
@@ -490,7 +495,9 @@ impl Driver {
         put.answered = stats.num_successes();
         put.asked = peers.len();
         if peers.is_empty() {
-            if put.began.elapsed() < JOIN {
+            if put.kept_here {
+                put.finish(0, stats);
+            } else if put.began.elapsed() < JOIN {
                 let text = put.record.text().clone();
                 self.waiting.push((put.began, Command::Publish { text, reply: put.reply }));
             } else {
@@ -517,13 +524,7 @@ impl Driver {
                 success.len()
             }
         };
-        let effort = Effort {
-            requests: put.requests + stats.num_requests(),
-            answered: put.answered + stats.num_successes(),
-            hops: None,
-            elapsed: put.began.elapsed(),
-        };
-        let _ = put.reply.send(Ok(Published { accepted, asked: put.asked, effort }));
+        put.finish(accepted, stats);
     }
 
     // ---- storing for others (DHT-28)
@@ -617,33 +618,29 @@ impl Driver {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                self.on_identified(peer_id, &info);
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+                ..
+            })) => self.on_identified(peer_id, connection_id, &info),
             SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
-                let Some(ip) = public_ip(endpoint.get_remote_address()) else { return };
-                let count = self.per_address.entry(ip).or_default();
-                *count += 1;
-                if *count > MAX_PER_ADDRESS && endpoint.is_listener() {
+                let remote = endpoint.get_remote_address();
+                let shared = |known: &&Multiaddr| public_ip(known).is_some_and(|ip| Some(ip) == public_ip(remote));
+                if endpoint.is_listener() && self.connections.values().filter(shared).count() >= MAX_PER_ADDRESS {
                     self.swarm.close_connection(connection_id);
                 }
+                self.connections.insert(connection_id, remote.clone());
             }
-            SwarmEvent::ConnectionClosed { endpoint, .. } => {
-                if let Some(ip) = public_ip(endpoint.get_remote_address())
-                    && let Some(count) = self.per_address.get_mut(&ip)
-                {
-                    *count = count.saturating_sub(1);
-                    if *count == 0 {
-                        self.per_address.remove(&ip);
-                    }
-                }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.connections.remove(&connection_id);
             }
-            // Whoever cannot be dialled is not handed on to others, and costs no later look-up a timeout. A peer that
-            // comes back introduces itself again.
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), .. } => {
-                if !self.swarm.is_connected(&peer) {
-                    self.swarm.behaviour_mut().kad.remove_peer(&peer);
-                }
+            // Whoever cannot be dialled is not handed on to others, and costs no later look-up a timeout; a peer that
+            // comes back introduces itself again. With no connection left, the fault is more likely ours.
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), .. }
+                if !self.connections.is_empty() && !self.swarm.is_connected(&peer) =>
+            {
+                self.forget(peer);
             }
             _ => {}
         }
@@ -688,12 +685,12 @@ impl Driver {
         }
     }
 
-    fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
+    fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
         if !info.protocols.iter().any(|protocol| protocol.as_ref() == PROTOCOL) {
             return;
         }
         // A public peer may not send others into our, or their, private network.
-        let nearby = is_nearby(&info.observed_addr);
+        let nearby = self.connections.get(&connection).is_some_and(is_nearby);
         let here = *self.swarm.local_peer_id();
         let kad = &mut self.swarm.behaviour_mut().kad;
         let addresses: Vec<_> = info
@@ -716,12 +713,19 @@ impl Driver {
         self.try_again();
     }
 
+    /// Whether there is no connection, and none about to be.
+    fn is_alone(&self) -> bool {
+        let info = self.swarm.network_info();
+        let counters = info.connection_counters();
+        counters.num_established() == 0 && counters.num_pending() == 0
+    }
+
     fn learn(&mut self, peer: PeerId, address: Multiaddr) {
         let address = remembered::split(address.clone()).map_or(address, |(_, address)| address);
-        if self.known.len() >= remembered::MAX_REMEMBERED && !self.known.contains_key(&peer) {
-            self.known.pop_first();
+        // Whoever has been around for long is more likely to stay, and newcomers cannot push the others out.
+        if self.known.len() < remembered::MAX_REMEMBERED || self.known.contains_key(&peer) {
+            self.known.insert(peer, address);
         }
-        self.known.insert(peer, address);
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -780,7 +784,7 @@ impl Driver {
         for peer in self.limits.sweep(Instant::now()) {
             self.swarm.behaviour_mut().blocked.unblock_peer(peer);
         }
-        if self.swarm.connected_peers().next().is_none() && self.started.elapsed() >= JOIN {
+        if self.is_alone() {
             self.dial_somebody();
         }
     }
@@ -791,6 +795,19 @@ impl Driver {
         if let Err(error) = remembered::save(path.clone(), peers).await {
             tracing::debug!(path = %path.display(), %error, "DHT peers not remembered");
         }
+    }
+}
+
+impl Put {
+    fn finish(self, accepted: usize, stats: &kad::QueryStats) {
+        let effort = Effort {
+            requests: self.requests + stats.num_requests(),
+            answered: self.answered + stats.num_successes(),
+            hops: None,
+            elapsed: self.began.elapsed(),
+        };
+        let here = usize::from(self.kept_here);
+        let _ = self.reply.send(Ok(Published { accepted: accepted + here, asked: self.asked + here, effort }));
     }
 }
 

@@ -173,7 +173,7 @@ impl Resolver {
         if let Ok(resolved) = &document {
             add(&mut candidates, from_document(resolved));
             if let Some(Ok(found)) = &hints {
-                add(&mut candidates, found.winner.iter().flat_map(|record| from_hint(record)));
+                add(&mut candidates, found.winner.iter().flat_map(from_hint));
             }
             add(&mut candidates, link.into_iter().flat_map(|link| &link.nodes).map(from_link));
         }

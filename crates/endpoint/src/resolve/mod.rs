@@ -190,7 +190,7 @@ impl Resolver {
                 let key = PublicKey::of_did(did).map_err(|_| ResolveError::Key)?;
                 Ok(Resolved { document: Arc::new(Document::of_key(key)), origin: Origin::Derived })
             }
-            "web" => self.from_web(did).await,
+            "web" => self.fetched(did).await,
             other => Err(ResolveError::Method(other.to_owned())),
         }
     }
@@ -261,7 +261,7 @@ impl Resolver {
         read_txt(texts.iter().map(String::as_str)).map_err(|error| error.to_string())
     }
 
-    async fn from_web(&self, did: &Did) -> Result<Resolved, ResolveError> {
+    async fn fetched(&self, did: &Did) -> Result<Resolved, ResolveError> {
         let url = document_url(did).map_err(|_| ResolveError::Url)?;
         // Whoever holds the slot fetches; others with the same question wait for its answer.
         let slot = self.slot(did);

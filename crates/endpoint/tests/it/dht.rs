@@ -391,3 +391,18 @@ async fn nobody_to_ask_is_an_error_and_nothing_found_is_none() {
     let found = device(entries(&nodes)).await.find(&bob).await.expect("an answer");
     assert!(found.winner.is_none() && found.all.is_empty() && found.warnings.is_empty());
 }
+
+#[tokio::test]
+async fn a_lone_node_is_an_overlay_of_one() {
+    let node = node(0, Vec::new()).await;
+    let (mut bob, mut carol) = (Person::new(1), Person::new(2));
+    assert_eq!(node.publish(carol.hint("wss://carol.example/dsip", |_| {})).await.expect("kept").accepted, 1);
+    // An address without a peer id does, too: who is there is found out on the way.
+    let mut plain = node.listening()[0].clone();
+    plain.pop();
+    let device = device(vec![plain]).await;
+    assert_eq!(device.publish(bob.hint("wss://bob.example/dsip", |_| {})).await.expect("published").accepted, 1);
+    assert_eq!(uri(&node.find(&bob.did()).await.expect("an answer")), Some("wss://bob.example/dsip"));
+    assert_eq!(uri(&device.find(&carol.did()).await.expect("an answer")), Some("wss://carol.example/dsip"));
+    assert_eq!(device.peers().await.expect("peers").len(), 1);
+}

@@ -18,8 +18,10 @@ use dsip_proto::envelope::{HeldId, Signer};
 use dsip_proto::identity::{self, Delegation, SecretKey};
 use dsip_proto::relay::host::{self, Conn, Host};
 use dsip_proto::time::{Now, Seed, Tick};
-use dsip_proto::wire::token::{AnsweredBy, Direction};
-use dsip_proto::wire::{Did, Envelope, Reason, Ulid};
+use dsip_proto::wire::media::VersionBlock;
+use dsip_proto::wire::message::Common;
+use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId};
+use dsip_proto::wire::{Did, Envelope, Message, Reason, Ulid};
 
 use crate::network::{self, HostId, LinkId, Network};
 use crate::story::Story;
@@ -230,6 +232,28 @@ impl World {
         if let Err(misuse) = outcome {
             self.tell(phone, format_args!("cannot hang up: {misuse}"));
         }
+    }
+
+    /// Sends a message past a phone's agent, over a link that its agent opened: what a hostile program can do that has this
+    /// phone's key, and only this phone's. `make` completes the message with whom it is from, its id and its times.
+    pub fn smuggle(&mut self, phone: HostId, make: impl FnOnce(Common) -> Message) {
+        let now = self.network.now(phone);
+        let id = Ulid::generate(now.wall, &mut Seed::new(self.network.random()).into_rng());
+        let of = self.phone(phone);
+        let issued_at = now.wall.secs();
+        let dsip = VersionBlock::new(&[ProfileId::INTERACTIVE_MEDIA]);
+        let common = Common { dsip, id, from: of.device.did(), issued_at, expires_at: issued_at + 60 };
+        let signer = Signer::new(of.device.clone(), of.device.public().kid(), of.delegations.clone());
+        let link = of.links.values().next().copied().expect("a phone with a link");
+        let frame = signer.sign(&make(common)).text();
+        self.tell(phone, format_args!("smuggles {}", brief(&frame)));
+        self.network.send(link, phone, frame.as_bytes().to_vec());
+    }
+
+    /// The device of a phone.
+    #[must_use]
+    pub fn device(&self, phone: HostId) -> Did {
+        self.phone(phone).device.did()
     }
 
     /// Gives a command to a phone's agent, and carries out what follows from it.
@@ -618,6 +642,12 @@ impl World {
 enum Role {
     Offers,
     Answers,
+}
+
+/// What a media engine would offer.
+#[must_use]
+pub fn offer() -> Description {
+    description(Role::Offers)
 }
 
 /// What a media engine would have said. No world sends packets, so one pair of descriptions does for all.

@@ -405,8 +405,8 @@ impl Agent {
         }
     }
 
-    /// Completes, signs and routes: a session speaks over the link its invite used, everything else over the link that
-    /// provoked it, or over our own node.
+    /// Completes, signs and routes: a session speaks over the link its invite used, errors and everything else over the link
+    /// that provoked them, or over our own node.
     fn send(&mut self, now: Now, cause: Option<&Inbound>, send: Send) {
         let Some(message) = self.complete(now, send) else { return };
         let over = message.session().and_then(|session| {
@@ -415,6 +415,8 @@ impl Agent {
         });
         let over = match &message {
             Message::Introduction(introduction) => self.errands.get(&introduction.common.id).map(|errand| errand.link),
+            // An error answers what came, on the way it came: a stranger is not found where the call is.
+            Message::Error(_) => None,
             _ => over,
         };
         let stands = |link: &LinkId| self.links.contains_key(link);

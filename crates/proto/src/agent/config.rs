@@ -112,7 +112,8 @@ impl Description {
     }
 
     /// What a message carries for it.
-    pub(super) fn transports(&self) -> Vec<Transport> {
+    #[must_use]
+    pub fn transports(&self) -> Vec<Transport> {
         vec![Transport::new(TransportId::WEBRTC).with_sdp(webrtc::ICE_MODE, &self.sdp)]
     }
 

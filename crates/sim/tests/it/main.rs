@@ -1,8 +1,11 @@
 //! Worlds in virtual time. `cargo x sim NAME --seed N` replays one with its story on screen.
 
 mod calls;
+mod contact;
 mod faults;
 mod network;
+mod races;
+mod strangers;
 
 use dsip_proto::agent::Event;
 use dsip_proto::wire::token::Status;

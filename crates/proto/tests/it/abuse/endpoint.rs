@@ -232,7 +232,7 @@ fn received(choose: &mut dyn FnMut(u64) -> u64, now: Now) -> Received {
         [Status::RINGING, Status::QUEUED, Status::TRYING][usize::try_from(choose(3)).unwrap_or_default()].clone();
     let body = match choose(16) {
         0..=2 => Body::Invite,
-        3 | 4 => Body::Progress { session, status, ring_timeout: None, queue_timeout: Some(choose(256)) },
+        3 | 4 => Body::Progress { session, status, ring_timeout: None, queue_timeout: Some(1 + choose(256)) },
         5..=7 => Body::Answer { session, answered_by: AnsweredBy::USER, in_reply_to: update, media_ok: choose(4) > 0 },
         8 => Body::Reject { session, reason, in_reply_to: update },
         9 => Body::Cancel { session, reason },

@@ -51,11 +51,6 @@ impl Output {
         }
     }
 
-    /// Whether events are written as JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Writes one event, in the form asked for.
     pub(crate) fn event(&self, event: &(impl Serialize + fmt::Display)) {
         if self.json {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use dsip_endpoint::home::Home;
 use dsip_endpoint::link::Target;
 use dsip_endpoint::phone::{Config, Error, Identity, JoinError, Network, Phone};
 use dsip_endpoint::resolve::{self, Located};
@@ -45,6 +46,22 @@ impl Globals {
         let config = Config::ephemeral().map_err(|error| Failure::fault("identity", error, "try again"))?;
         Ok(Config { node: self.node_target()?, ..config })
     }
+}
+
+/// The phone of the owner of `home`, at no node.
+pub(crate) fn owner_of(home: Home) -> Result<Config, Failure> {
+    let profile = home.profile()?;
+    let remedy = "have another device of yours delegate to it, see dsip id delegate";
+    let did = profile.identity.ok_or_else(|| Failure::home("device", "nobody has delegated to it yet", remedy))?;
+    let identity = Identity { did, device: home.device()?, delegations: home.delegations()?, name: profile.name };
+    Ok(Config {
+        identity,
+        policy: Policy::default(),
+        node: None,
+        publish: false,
+        home: Some(home),
+        media: dsip_endpoint::media::Config::default(),
+    })
 }
 
 /// Reads what the person typed and finds what is known about it.

@@ -7,7 +7,8 @@ use dsip_proto::wire::token::{CodecId, Direction, MediaType, Token};
 use crate::media::{self, Codec, Descriptor};
 
 /// What the media engine made, as the agent signs it.
-pub(super) fn from_media(description: &media::Description) -> agent::Description {
+#[must_use]
+pub fn from_media(description: &media::Description) -> agent::Description {
     let media = description.media.iter().filter_map(|descriptor| {
         let kind = MediaType::ALL.iter().copied().find(|kind| kind.as_str() == descriptor.kind)?;
         let codecs: Vec<CodecId> = descriptor.codecs.iter().filter_map(|codec| codec.id.parse().ok()).collect();
@@ -19,7 +20,8 @@ pub(super) fn from_media(description: &media::Description) -> agent::Description
 }
 
 /// What a peer described and the agent checked, as the media engine reads it.
-pub(super) fn to_media(description: &agent::Description) -> media::Description {
+#[must_use]
+pub fn to_media(description: &agent::Description) -> media::Description {
     let media = description.media.iter().map(|descriptor| Descriptor {
         kind: descriptor.kind.as_str().to_owned(),
         direction: match descriptor.direction {

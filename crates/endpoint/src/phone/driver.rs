@@ -326,6 +326,7 @@ impl Driver {
                 state.media = None;
                 return Err(refused.into());
             }
+            state.answered = Some(Instant::now());
             self.follow(call, events);
             Ok(())
         });

@@ -43,6 +43,7 @@ use dsip_proto::time::Seed;
 use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot};
 
+pub use describe::{from_media, to_media};
 pub use dsip_proto::agent::{Identity, Party, Side, Suspicion};
 pub use event::Event;
 pub use network::{JoinError, Network};

@@ -21,7 +21,8 @@ const ADDRESSES: usize = 16;
 /// Which of this machine's addresses take part in a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Addresses {
-    /// Those of every interface that is up, without loopback and link-local ones; loopback if there are no others.
+    /// Those of every interface that is up, without loopback and link-local ones; loopback if there are no others when the
+    /// session starts.
     #[default]
     Interfaces,
     /// Loopback only: peers on this machine, e.g. the demo.
@@ -33,8 +34,8 @@ pub enum Addresses {
 }
 
 impl Addresses {
-    /// The addresses as of now.
-    fn current(&self) -> io::Result<BTreeSet<IpAddr>> {
+    /// The addresses as of now. `first`: when the session starts.
+    fn current(&self, first: bool) -> io::Result<BTreeSet<IpAddr>> {
         const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
         if let Self::Only(addresses) = self {
             return Ok(addresses.iter().copied().collect());
@@ -45,7 +46,7 @@ impl Addresses {
         let interfaces = if_addrs::get_if_addrs()?;
         let usable = interfaces.iter().filter(|interface| interface.is_oper_up()).map(if_addrs::Interface::ip);
         let mut found: BTreeSet<IpAddr> = usable.filter(|ip| is_routable(*ip)).take(ADDRESSES).collect();
-        if *self == Self::All || found.is_empty() {
+        if *self == Self::All || (first && found.is_empty()) {
             found.insert(LOOPBACK);
         }
         Ok(found)
@@ -85,7 +86,7 @@ impl Network {
     pub(super) async fn open(addresses: Addresses) -> io::Result<Self> {
         let (sender, arrivals) = mpsc::channel(QUEUE);
         let mut network = Self { addresses, sockets: BTreeMap::new(), sender, arrivals };
-        network.rescan().await?;
+        network.compare(true).await?;
         if network.sockets.is_empty() {
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address to bind to"));
         }
@@ -98,9 +99,15 @@ impl Network {
 
     /// Compares the machine's addresses with the sockets: opens and closes what differs.
     pub(super) async fn rescan(&mut self) -> io::Result<Change> {
-        let current = self.addresses.current()?;
+        self.compare(false).await
+    }
+
+    async fn compare(&mut self, first: bool) -> io::Result<Change> {
+        let current = self.addresses.current(first)?;
         let mut change = Change::default();
-        let gone: Vec<SocketAddr> = self.locals().into_iter().filter(|local| !current.contains(&local.ip())).collect();
+        // Loopback never goes; a session that fell back to it keeps it beside the networks that came up later.
+        let is_gone = |local: &SocketAddr| !local.ip().is_loopback() && !current.contains(&local.ip());
+        let gone: Vec<SocketAddr> = self.locals().into_iter().filter(is_gone).collect();
         for local in gone {
             if let Some((_, reader)) = self.sockets.remove(&local) {
                 reader.abort();

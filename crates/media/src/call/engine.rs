@@ -13,7 +13,7 @@ use str0m::format::{Codec, FormatParams};
 use str0m::media::{Direction as Flow, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo};
-use str0m::{Candidate as IceCandidate, Event, IceConnectionState, Input, Rtc, RtcConfig, RtcError};
+use str0m::{Candidate as IceCandidate, Event, Input, Rtc, RtcConfig, RtcError};
 
 use super::{Candidate, Datagram, Direction, Error, Failure, Frame, Origin, sdp};
 
@@ -47,8 +47,6 @@ pub(super) enum Kind {
 pub(super) enum Happening {
     Transmit { source: SocketAddr, destination: SocketAddr, payload: Vec<u8> },
     Connected,
-    PathFound,
-    PathLost,
     Frame(Frame),
     Loss(f32),
     Report { round_trip: Option<Duration>, path: Option<(SocketAddr, SocketAddr)> },
@@ -374,10 +372,6 @@ impl Engine {
     fn translate_event(&self, event: Event) -> Option<Happening> {
         match event {
             Event::Connected => Some(Happening::Connected),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => Some(Happening::PathLost),
-            Event::IceConnectionStateChange(IceConnectionState::Connected | IceConnectionState::Completed) => {
-                Some(Happening::PathFound)
-            }
             Event::RtpPacket(packet) if self.is_opus(packet.header.payload_type) => Some(Happening::Frame(Frame {
                 seq: *packet.seq_no,
                 time: packet.time.numer(),

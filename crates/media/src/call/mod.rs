@@ -41,6 +41,10 @@ const OUTBOX: usize = 1024;
 /// How many remote candidates one call takes in, over its whole life (WEB-97 asks for at least 128 per description).
 const REMOTE_CANDIDATES: usize = 512;
 
+/// How long nothing at all may come from the peer before the path counts as lost. Checks alone come every second, so this is
+/// the consent that RFC 7675 speaks of, noticed sooner than its 30 s.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How often lost pairs are tried anew while a call has no path.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -438,6 +442,7 @@ pub struct Call {
     direction: Direction,
     renegotiation: Renegotiation,
     connect_timeout: Duration,
+    last_heard: Tick,
     remote_candidates: usize,
     link: Link,
 }
@@ -449,7 +454,7 @@ enum State {
     Connecting { since: Tick },
     /// ICE has a pair and DTLS is through.
     Connected,
-    /// Was connected; no pair since, and lost pairs were last retried at `retried`.
+    /// Was connected; nothing heard since, and lost pairs were last retried at `retried`.
     Interrupted { since: Tick, retried: Tick },
     /// Failed or closed.
     Over,
@@ -473,6 +478,7 @@ impl Call {
             direction,
             renegotiation: Renegotiation::None,
             connect_timeout: config.connect_timeout.max(CONNECT_TIMEOUT),
+            last_heard: now,
             remote_candidates: 0,
             link: Link::default(),
         };
@@ -513,6 +519,11 @@ impl Call {
                 self.paths.heard(now, datagram.destination, datagram.source);
             }
         }
+        self.last_heard = now;
+        if matches!(self.state, State::Interrupted { .. }) {
+            self.state = State::Connected;
+            self.push(Output::Event(Event::Resumed));
+        }
         self.engine.receive(now, datagram);
         self.drain(now);
     }
@@ -528,13 +539,16 @@ impl Call {
             self.engine.drop_remote(remote);
         }
         match self.state {
-            State::Connecting { since } if now.since(since) >= self.connect_timeout => {
+            State::Connecting { since } | State::Interrupted { since, .. }
+                if now.since(since) >= self.connect_timeout =>
+            {
                 self.fail(Failure::Connectivity);
                 return;
             }
-            State::Interrupted { since, .. } if now.since(since) >= self.connect_timeout => {
-                self.fail(Failure::Connectivity);
-                return;
+            State::Connected if now.since(self.last_heard) >= SILENCE => {
+                self.state = State::Interrupted { since: self.last_heard, retried: now };
+                self.engine.retry_remotes();
+                self.push(Output::Event(Event::Interrupted));
             }
             State::Interrupted { since, retried } if now.since(retried) >= RETRY => {
                 self.engine.retry_remotes();
@@ -686,19 +700,8 @@ impl Call {
                 Happening::Connected => {
                     if matches!(self.state, State::Connecting { .. }) {
                         self.state = State::Connected;
+                        self.last_heard = now;
                         self.push(Output::Event(Event::Connected));
-                    }
-                }
-                Happening::PathLost => {
-                    if self.state == State::Connected {
-                        self.state = State::Interrupted { since: now, retried: now };
-                        self.push(Output::Event(Event::Interrupted));
-                    }
-                }
-                Happening::PathFound => {
-                    if matches!(self.state, State::Interrupted { .. }) {
-                        self.state = State::Connected;
-                        self.push(Output::Event(Event::Resumed));
                     }
                 }
                 Happening::Frame(frame) => {
@@ -730,7 +733,8 @@ impl Call {
         let state = match self.state {
             State::Connecting { since } => Some(since + self.connect_timeout),
             State::Interrupted { since, retried } => Some((since + self.connect_timeout).min(retried + RETRY)),
-            State::Connected | State::Over => None,
+            State::Connected => Some(self.last_heard + SILENCE),
+            State::Over => None,
         };
         [state, self.paths.deadline(now)].into_iter().flatten().min()
     }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use dsip_proto::time::Tick;
 
-/// How long the pair in use may be silent before a live one replaces it. Every pair carries a check at least each second.
-const SILENCE: Duration = Duration::from_millis(2500);
+/// How long the pair in use may be silent before a live one replaces it: longer than the second between checks.
+const SILENCE: Duration = Duration::from_millis(1300);
 
 /// How recently another pair must have been heard to replace it.
-const ALIVE: Duration = Duration::from_millis(1500);
+const ALIVE: Duration = Duration::from_millis(600);
 
 /// How many pairs are remembered; the one heard longest ago goes first.
 const PAIRS: usize = 64;

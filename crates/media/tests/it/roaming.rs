@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dsip_media::audio::signal;
-use dsip_media::call::{Direction, Event, Offer, Offered, Permit};
+use dsip_media::call::{Direction, Event, Failure, Offer, Offered, Permit};
 
 use crate::world::{Path, Peer, World, address, config};
 
@@ -107,5 +107,36 @@ fn an_outage_of_fifteen_seconds_is_survived() {
     world.run(Duration::from_secs(5));
     for peer in [0, 1] {
         assert!(arriving(&mut world, peer) >= 95, "at {peer}: {:?}", world.peers[peer].events);
+        assert!(world.peers[peer].saw(&Event::Interrupted) && world.peers[peer].saw(&Event::Resumed));
+    }
+}
+
+#[test]
+fn an_outage_of_a_minute_ends_the_call() {
+    let mut world = World::connected(25, Path::GOOD, (tone(), tone()));
+    world.path.loss = 100;
+    world.run(Duration::from_secs(32));
+    for peer in &world.peers {
+        assert!(peer.saw(&Event::Failed(Failure::Connectivity)), "{:?}", peer.events);
+    }
+}
+
+/// The machine has no address at all for a while, then another one.
+#[test]
+fn a_device_without_any_network_for_ten_seconds_comes_back() {
+    for mover in [0, 1] {
+        let mut world = World::connected(26, Path::GOOD, (tone(), tone()));
+        let (old, new) = (world.peers[mover].locals[0], address("172.16.0.9:6000"));
+        let now = world.now;
+        world.dead.insert(old);
+        world.peers[mover].call.remove_local(now, old);
+        world.run(Duration::from_secs(10));
+        let now = world.now;
+        world.peers[mover].locals.push(new);
+        world.peers[mover].call.add_local(now, new).unwrap();
+        world.run(Duration::from_secs(4));
+        for peer in [0, 1] {
+            assert!(arriving(&mut world, peer) >= 95, "mover {mover}, at {peer}: {:?}", world.peers[peer].events);
+        }
     }
 }

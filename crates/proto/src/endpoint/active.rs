@@ -89,6 +89,7 @@ impl Active {
                 return self.end(turn).into();
             }
             Body::Cancel { reason, .. } => {
+                // RSP-11
                 let reason = reason.effective().0;
                 let crossed = matches!(self.role, Role::Responder { post_answer_seen: false });
                 if crossed && reason != Reason::SESSION_ANSWERED_ELSEWHERE {
@@ -99,6 +100,7 @@ impl Active {
                 }
                 turn.error(received, Reason::SESSION_INVALID_STATE); // RACE-3, RACE-4, INI-12
             }
+            // ACT-3
             Body::Answer { in_reply_to: Some(id), media_ok, .. } => self.update_answered(*id, *media_ok, turn),
             Body::Reject { in_reply_to: Some(id), reason, .. } => self.update_rejected(*id, reason, turn),
             Body::Answer { in_reply_to: None, .. } if self.invited().is_some() && received.from != self.peer.device => {
@@ -107,6 +109,7 @@ impl Active {
                 turn.send(Send::Bye { to, session, reason: Reason::SESSION_ALREADY_ANSWERED });
             }
             Body::Update { answered_by, .. } => self.update_offered(received, answered_by.as_ref(), turn),
+            // ACT-4
             Body::Info { about, .. } => self.info(received, about, turn),
             // INI-11, INI-12, RSP-12
             _ => turn.error(received, Reason::SESSION_INVALID_STATE),
@@ -228,6 +231,7 @@ impl Active {
         if self.infos.1 > MAX_INFO {
             turn.error(received, Reason::POLICY_RATE_LIMITED); // INF-5
         } else if *about == About::WEBRTC {
+            // INF-3: it gets no reply and changes nothing here.
             turn.out.push(Output::Info { session: turn.session, about: about.clone() });
         } else {
             turn.out.push(Output::Drop(Drop::UnknownAbout)); // INF-2

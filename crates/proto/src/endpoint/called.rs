@@ -40,6 +40,7 @@ impl Called {
             turn.error(received, Reason::SESSION_INVALID_STATE); // RSP-10
             return self.into();
         };
+        // RACE-1
         let reason = reason.effective().0;
         if let Stage::Alerting { ring } = &self.stage {
             // RSP-7, RSP-8

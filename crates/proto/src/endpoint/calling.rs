@@ -58,7 +58,7 @@ impl Calling {
                 turn.media(Media::Start);
                 turn.ui(Ui::Answered(answered_by.effective()));
                 if received.from != self.to {
-                    // FRK-1, INI-24
+                    // FRK-1, INI-24; the only cancel there is after an answer (INI-23)
                     let reason = Reason::SESSION_ANSWERED_ELSEWHERE;
                     turn.send(Send::Cancel { to: self.to.clone(), session: turn.session, reason });
                 }

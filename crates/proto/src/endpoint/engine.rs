@@ -435,7 +435,7 @@ impl Engine {
             Session::Calling(calling) => *self.identity_of(&calling.to) == sender,
             _ => false,
         };
-        // GLR-1. Of several calls of ours to them, the smallest id decides.
+        // INV-2, GLR-1, GLR-2. Of several calls of ours to them, the smallest id decides.
         let ours = self.live.iter().find(|(_, session)| is_glaring(session)).map(|(id, _)| *id);
         let known = self.live.contains_key(&id);
         match ours {

@@ -55,7 +55,7 @@ impl Session {
         // PTY-7
         let Some(proof) = &received.proof else { return Standing::Party };
         match self {
-            // PTY-2. A device reports errors of its own too (PTY-1, INV-4), so a bound one may as well.
+            // PTY-2, PRG-13. A device reports errors of its own too (PTY-1, INV-4), so a bound one may as well.
             Self::Calling(calling) => {
                 Standing::party_if(proof.is_bound_to(&calling.to) || is_of_relay(received, proof))
             }

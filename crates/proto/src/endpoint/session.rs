@@ -23,7 +23,7 @@ pub(super) enum Session {
     Active(Active),
 }
 
-/// The record of a session that has ended, kept to recognise late traffic (SES-10).
+/// The record of a session that has ended, kept to recognise late traffic (SES-10). Ending takes no time (SES-9).
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) at: Tick,

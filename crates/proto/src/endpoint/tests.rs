@@ -280,6 +280,30 @@ fn ses_10_an_ended_record_outlives_the_replay_window_and_then_goes() {
     assert_eq!(story.engine.wake(), None, "nothing is left to wake up for");
 }
 
+#[test]
+fn rx_1_9_the_order_in_which_a_message_finds_its_place() {
+    // RX-1, RX-9
+    // RX-3, RX-4, RX-5, RX-6, RX-8
+    let mut story = Story::new();
+    story.talk_as_responder();
+    // An introduction of ours and a session under one id: the introduction is asked first.
+    story.ask(Command::Introduce { id: id(5), to: did("bob"), purpose: None, contact_token: None });
+    assert_eq!(
+        story.hear_of("bob-phone", "bob", reject(5, "user.declined")),
+        ["ui introduction rejected user.declined"]
+    );
+    assert_eq!(
+        story.hear_of("bob-phone", "bob", reject(5, "user.declined")),
+        ["error to bob-phone session.invalid-state"],
+        "SES-11"
+    );
+    assert_eq!(
+        story.hear_of("bob-phone", "bob", cancel(5, "user.cancelled")),
+        ["error to bob-phone session.invalid-state"],
+        "RX-8: even what is not allowed shows that the answer was seen"
+    );
+}
+
 // §1.2
 
 #[test]
@@ -302,6 +326,7 @@ fn pty_1_a_message_for_somebody_else_is_refused_and_not_shown() {
 
 #[test]
 fn pty_2_only_the_invited_identity_may_move_an_attempt() {
+    // PRG-13
     for body in
         [answer(5), progress(5, Status::RINGING), reject(5, "user.declined"), cancel(5, "user.cancelled"), bye(5)]
     {
@@ -429,7 +454,51 @@ fn pty_6_a_known_loss_ends_what_the_device_is_in() {
 // §2
 
 #[test]
+fn ini_1_2_3_a_call_from_the_callers_side() {
+    // INI-1, INI-2, INI-3
+    // SES-1, SES-6: the invite's id is the session; a cancel goes where the invite went.
+    // PRG-1, TMR-1, TMR-2: the first progress of any kind stops T-Establish.
+    let mut story = Story::new();
+    assert_eq!(story.call(5, "bob"), ["invite to bob", "start T-Establish 15"]);
+    assert_eq!(story.state(5), Some(State::Inviting));
+    let trying = story.hear_of("bob-laptop", "bob", progress(5, Status::TRYING));
+    assert_eq!(trying, ["stop T-Establish", "ui trying", "start T-Ring 120"]);
+    assert_eq!(story.state(5), Some(State::Proceeding));
+    // PRG-12: progress of any leg counts, and commits nothing.
+    assert_eq!(story.hear_of("bob-phone", "bob", progress(5, Status::RINGING)), ["ui ringing"]);
+    assert_eq!(
+        story.hear_of("bob-phone", "bob", answer(5)),
+        ["stop T-Ring", "media Start", "ui answered by user", "cancel to bob session.answered-elsewhere"]
+    );
+    // INI-23: after that, no more cancels.
+    assert_eq!(story.ask(Command::Cancel { session: id(5) }), ["refused invalid-state"]);
+    assert_eq!(story.ask(Command::Info { session: id(5) }), ["info to bob-phone"]);
+}
+
+#[test]
+fn ini_8_each_timer_gives_up_in_its_own_time() {
+    // TMR-1, TMR-2, TMR-3, PRG-14
+    let gave_up = ["cancel to bob session.timeout", "ui ended session.timeout"];
+    let fires = |name: &str| [&[format!("fire {name}")][..], &gave_up.map(str::to_owned)[..]].concat();
+    let mut story = Story::new();
+    story.call(5, "bob");
+    assert_eq!(story.wait(14), Vec::<String>::new());
+    assert_eq!(story.wait(1), fires("T-Establish"));
+    let mut story = Story::new();
+    story.call(5, "bob");
+    story.hear("bob-phone", progress(5, Status::RINGING));
+    assert_eq!(story.wait(120), fires("T-Ring"));
+    let mut story = Story::new();
+    story.call(5, "bob");
+    let heard = story.hear("bob-phone", queued(5, 5_000));
+    assert_eq!(heard, ["stop T-Establish", "ui queued", "start T-Queue 1800"]);
+    assert_eq!(story.wait(1_799), Vec::<String>::new());
+    assert_eq!(story.wait(1), fires("T-Queue"));
+}
+
+#[test]
 fn ini_4_6_9_what_an_attempt_does_not_allow() {
+    // INI-4, INI-6, INI-9
     let update_answer =
         Body::Answer { session: id(5), answered_by: AnsweredBy::USER, in_reply_to: Some(id(1)), media_ok: true };
     let update_reject = Body::Reject { session: id(5), reason: Reason::SESSION_GLARE, in_reply_to: Some(id(1)) };
@@ -459,6 +528,7 @@ fn ini_5_reject_without_progress_ends_the_attempt() {
 
 #[test]
 fn ini_7_14_cancel_and_where_it_is_refused() {
+    // INI-7, INI-14
     let mut story = Story::new();
     assert_eq!(story.ask(Command::Cancel { session: id(5) }), ["refused unknown-session"]);
     story.call(5, "bob");
@@ -471,6 +541,7 @@ fn ini_7_14_cancel_and_where_it_is_refused() {
 
 #[test]
 fn ini_10_11_12_late_legs_and_what_active_does_not_allow() {
+    // INI-10, INI-11, INI-12
     let mut story = Story::new();
     story.talk_as_initiator();
     assert_eq!(story.hear("bob-laptop", answer(5)), ["bye to bob-laptop session.already-answered"]);
@@ -515,6 +586,7 @@ fn ini_22_a_session_id_is_used_once() {
 
 #[test]
 fn inv_3_4_a_known_session_is_not_offered_again() {
+    // INV-3, INV-4
     let mut story = Story::new();
     story.invite(5, "bob-phone", None);
     assert_eq!(story.invite(5, "bob-phone", None), ["error to bob-phone session.invalid-state"]);
@@ -532,6 +604,42 @@ fn inv_1_a_strangers_invite_does_not_touch_a_session_of_that_id() {
 }
 
 #[test]
+fn rsp_1_5_a_call_from_the_callees_side() {
+    // RSP-1, RSP-5
+    // INV-5, TMR-4, TMR-12: what is advertised is what was asked for; what runs is within bounds.
+    let mut story = Story::new();
+    assert_eq!(story.invite(5, "bob-phone", proof("bob-phone", "bob")), ["ui Offered"]);
+    let alert = Command::Alert { session: id(5), ring_timeout: Some(500) };
+    assert_eq!(story.ask(alert), ["ringing to bob-phone for 500", "start T-Ring-Local 300"]);
+    let accept = Command::Accept { session: id(5), answered_by: None };
+    assert_eq!(story.ask(accept), ["stop T-Ring-Local", "answer to bob-phone by user", "media Start"]);
+    assert_eq!(story.engine.peer(id(5)), Some(&did("bob-phone")), "SES-6");
+    assert_eq!(story.wait(300), Vec::<String>::new(), "the timer is gone");
+}
+
+#[test]
+fn rsp_2_4_7_how_an_invite_ends_early() {
+    // RSP-2, RSP-4, RSP-7
+    // RACE-1, TMR-5
+    let mut story = Story::new();
+    story.invite(5, "bob-phone", None);
+    story.wait(31);
+    let late = Command::Alert { session: id(5), ring_timeout: None };
+    assert_eq!(story.ask(late), ["reject to bob-phone session.expired"]);
+    let mut story = Story::new();
+    story.invite(5, "bob-phone", None);
+    assert_eq!(story.hear("bob-phone", cancel(5, "user.cancelled")), ["ui ended user.cancelled"], "never rang");
+    let mut story = Story::new();
+    story.invite(5, "bob-phone", None);
+    story.ask(Command::Alert { session: id(5), ring_timeout: None });
+    assert_eq!(
+        story.hear("bob-phone", cancel(5, "user.cancelled")),
+        ["stop T-Ring-Local", "ui MissedCall", "ui ended user.cancelled"]
+    );
+    assert_eq!(story.hear("bob-phone", info(5)), ["drop ended-session"], "RSP-13");
+}
+
+#[test]
 fn rsp_3_auto_reject_before_alerting_only() {
     let mut story = Story::new();
     story.invite(5, "bob-phone", None);
@@ -546,6 +654,7 @@ fn rsp_3_auto_reject_before_alerting_only() {
 
 #[test]
 fn rsp_6_8_9_how_alerting_ends_without_an_answer() {
+    // RSP-6, RSP-8, RSP-9
     let alerting = || {
         let mut story = Story::new();
         story.invite(5, "bob-phone", None);
@@ -570,6 +679,7 @@ fn rsp_6_8_9_how_alerting_ends_without_an_answer() {
 
 #[test]
 fn rsp_10_12_what_a_responder_does_not_allow() {
+    // RSP-10, RSP-11, RSP-12
     for alerting in [false, true] {
         for body in [progress(5, Status::RINGING), answer(5), reject(5, "user.declined"), update(5), info(5), bye(5)] {
             let mut story = Story::new();
@@ -590,6 +700,7 @@ fn rsp_10_12_what_a_responder_does_not_allow() {
 
 #[test]
 fn rsp_14_20_23_where_local_requests_are_refused() {
+    // RSP-14, RSP-20, RSP-23
     let mut story = Story::new();
     let alert = |session| Command::Alert { session: id(session), ring_timeout: None };
     let accept = |session| Command::Accept { session: id(session), answered_by: None };
@@ -630,6 +741,7 @@ fn rsp_21_alerting_outlives_the_invite() {
 
 #[test]
 fn act_1_2_6_how_a_call_ends() {
+    // ACT-1, ACT-2, ACT-5, ACT-6, ACT-10
     let mut story = Story::new();
     story.talk_as_responder();
     let bye = Body::Bye { session: id(5), reason: reason("x-a.b") };
@@ -652,6 +764,7 @@ fn race_2_crossed_cancel_ends_without_an_error() {
 
 #[test]
 fn race_3_10_a_late_cancel_changes_nothing() {
+    // RACE-3, RACE-10
     for seen in [info(5), update(5), progress(5, Status::RINGING), answer(5)] {
         let mut story = Story::new();
         story.talk_as_responder();
@@ -704,6 +817,7 @@ fn glr_1_calling_one_device_of_theirs_counts() {
 
 #[test]
 fn glr_3_4_a_session_that_exists_is_not_replaced_by_glare() {
+    // GLR-3, GLR-4
     let mut story = Story::new();
     story.invite(1, "bob-phone", None);
     story.invite(9, "bob-phone", None);
@@ -726,6 +840,36 @@ fn glr_4_theirs_wins_while_proceeding() {
 }
 
 #[test]
+fn glr_2_3_the_smaller_id_wins() {
+    // GLR-2, GLR-3
+    // INV-2
+    let mut story = Story::new();
+    story.call(5, "bob");
+    assert_eq!(story.invite(6, "bob-phone", None), ["reject to bob-phone session.glare"]);
+    assert_eq!(story.state(5), Some(State::Inviting));
+    assert_eq!(story.state(6), Some(State::Ended));
+    assert_eq!(story.hear("bob-phone", cancel(6, "session.glare")), ["drop ended-session"]);
+}
+
+#[test]
+fn glr_5_6_equal_ids_end_both() {
+    // GLR-5, GLR-6
+    let mut story = Story::new();
+    story.call(5, "bob");
+    assert_eq!(
+        story.invite(5, "bob-phone", None),
+        [
+            "stop T-Establish",
+            "cancel to bob session.glare",
+            "ui ended session.glare",
+            "reject to bob-phone session.glare",
+            "ui GlareRetry"
+        ]
+    );
+    assert_eq!(story.hear("bob-phone", reject(5, "session.glare")), ["drop ended-session"]);
+}
+
+#[test]
 fn glr_7_first_contact_comes_before_glare() {
     let mut story = Story::with(|config| config.first_contact_required = true);
     story.call(5, "bob");
@@ -737,6 +881,7 @@ fn glr_7_first_contact_comes_before_glare() {
 
 #[test]
 fn upd_3_5_inbound_update_wins_by_its_smaller_or_equal_id() {
+    // UPD-3, UPD-5
     let offered = |theirs: u64| {
         let mut story = Story::new();
         story.talk_as_responder();
@@ -762,6 +907,7 @@ fn reason_free(answered_by: &str) -> AnsweredBy {
 
 #[test]
 fn upd_2_9_20_where_update_requests_are_refused() {
+    // UPD-2, UPD-9, UPD-20
     let mut story = Story::new();
     let update = |number| Command::Update { session: id(5), id: id(number), answered_by: None };
     let answer = |number| Command::AnswerUpdate { session: id(5), in_reply_to: id(number), answered_by: None };
@@ -778,7 +924,33 @@ fn upd_2_9_20_where_update_requests_are_refused() {
 }
 
 #[test]
+fn upd_1_6_one_update_at_a_time() {
+    // UPD-1, UPD-6
+    let mut story = Story::new();
+    story.talk_as_initiator();
+    let ours = |number| Command::Update { session: id(5), id: id(number), answered_by: Some(AnsweredBy::USER) };
+    assert_eq!(story.hear("bob-phone", update(5)), ["ui UpdateOffered"]);
+    assert_eq!(story.ask(ours(50)), ["refused update-pending"], "theirs counts, too (UPD-2)");
+    assert_eq!(story.hear("bob-phone", update(5)), ["error to bob-phone session.update-pending"]);
+    assert_eq!(story.engine.session(id(5)).and_then(|session| session.update), None, "both are discarded");
+    assert_eq!(story.ask(ours(50)), ["update to bob-phone"], "UPD-23: whoever wants may offer again");
+    let open = story.engine.session(id(5)).and_then(|session| session.update);
+    assert_eq!(open, Some(Update { id: id(50), direction: Direction::Outbound }));
+}
+
+#[test]
+fn upd_22_the_loser_of_update_glare_hears_nothing_more_of_its_own() {
+    let mut story = Story::new();
+    story.talk_as_initiator();
+    story.ask(Command::Update { session: id(5), id: id(99_999_999), answered_by: None });
+    assert_eq!(story.hear("bob-phone", update(5)), ["ui update rejected session.glare", "ui UpdateOffered"]);
+    let refusal = Body::Reject { session: id(5), reason: Reason::SESSION_GLARE, in_reply_to: Some(id(99_999_999)) };
+    assert_eq!(story.hear("bob-phone", refusal), ["drop stale-update-reply"]);
+}
+
+#[test]
 fn upd_7_8_12_replies_match_the_open_update() {
+    // UPD-7, UPD-8, UPD-12
     let mut story = Story::new();
     story.talk_as_initiator();
     story.hear("bob-phone", update(5));
@@ -795,6 +967,7 @@ fn upd_7_8_12_replies_match_the_open_update() {
 
 #[test]
 fn upd_10_11_our_update_is_answered_or_refused() {
+    // ACT-3, UPD-10, UPD-11
     for (media_ok, expected) in [(true, "media ApplyUpdate"), (false, "ui update rejected media.failed")] {
         let mut story = Story::new();
         story.talk_as_initiator();
@@ -877,6 +1050,7 @@ fn tmr_13_wake_names_the_next_deadline() {
 
 #[test]
 fn prg_3_10_only_a_given_timeout_extends_ringing() {
+    // PRG-3, PRG-10
     let mut story = Story::new();
     story.call(5, "bob");
     let ringing =
@@ -891,6 +1065,7 @@ fn prg_3_10_only_a_given_timeout_extends_ringing() {
 
 #[test]
 fn prg_4_11_the_fourth_queued_in_a_row_ends_the_attempt() {
+    // PRG-4, PRG-11
     let mut story = Story::new();
     story.call(5, "bob");
     for _ in 0..MAX_QUEUED {
@@ -922,6 +1097,7 @@ fn prg_5_other_statuses_wait_like_ringing() {
 
 #[test]
 fn inf_1_2_info_where_it_is_allowed_and_understood() {
+    // ACT-4, INF-1, INF-2, INF-3
     let mut story = Story::new();
     story.talk_as_responder();
     assert_eq!(story.hear("bob-phone", info(5)), ["info transport:webrtc"]);
@@ -947,6 +1123,7 @@ fn inf_5_a_flood_of_info_is_answered_by_an_error() {
 
 #[test]
 fn fc_4_21_a_token_admits_once() {
+    // FC-4, FC-21, FC-22, FC-27
     let mut story = Story::with(|config| config.first_contact_required = true);
     story.ask(Command::IssueToken { token: "t".into(), grant_id: id(77) });
     assert_eq!(
@@ -960,6 +1137,7 @@ fn fc_4_21_a_token_admits_once() {
 
 #[test]
 fn fc_11_12_13_what_a_grant_admits() {
+    // FC-10, FC-11, FC-12, FC-13, FC-23
     let granted = |scope: Scope, valid_until| {
         let mut story = Story::with(|config| config.first_contact_required = true);
         story.hear("carol-phone", introduction(None));
@@ -1001,6 +1179,7 @@ fn fc_20_an_introduction_counts_once_even_when_answered() {
 
 #[test]
 fn fc_31_32_only_whom_we_asked_can_answer() {
+    // FC-30, FC-31, FC-32
     let mut story = Story::new();
     let introduce = Command::Introduce { id: id(9), to: did("bob"), purpose: None, contact_token: None };
     assert_eq!(story.ask(introduce), ["introduction to bob"]);

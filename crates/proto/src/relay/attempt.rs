@@ -17,7 +17,7 @@ pub const RINGING_LEG: Duration = Duration::from_secs(300 + 5);
 /// How long a leg may hold the caller in a queue after it last said so: the longest T-Queue (TMR-3), and some time.
 pub const QUEUED_LEG: Duration = Duration::from_secs(1_800 + 5);
 
-/// How old a signed message may be when it is received (RPL-1).
+/// How old a signed message may be when it is received (RPL-1, TMR-6).
 const REPLAY_WINDOW: Duration = Duration::from_secs(300);
 
 /// The reasons that say most about the person called, best first (RLY-41).
@@ -66,7 +66,7 @@ pub(super) struct Attempt {
     pub(super) due: Option<Tick>,
 }
 
-/// One device that got the invite.
+/// One device that got the invite (SES-3), followed for as long as the attempt lasts (RLY-6).
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) device: Did,

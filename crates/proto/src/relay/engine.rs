@@ -496,7 +496,7 @@ impl Engine {
         out.push(Output::Error { to: message.from.clone(), reason, in_reply_to: message.id });
     }
 
-    /// The bound devices that `to` stands for (03 §3.2).
+    /// The bound devices that `to` stands for (RLY-2, 03 §3.2).
     fn legs_for(&self, to: &Did) -> Vec<Did> {
         match self.devices.get(to) {
             // A device that acts for itself alone is its own identity, and takes the other branch.
@@ -619,7 +619,7 @@ impl Engine {
                 }
             }
         }
-        self.look_after(session);
+        self.look_after(session); // RLY-47: no longer open, it gains no legs
     }
 
     /// Puts the attempt where it belongs in time: on the schedule while a leg can expire, among the decided once none can

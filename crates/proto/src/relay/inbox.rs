@@ -166,7 +166,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes out all that waits under `to`, in arrival order.
+    /// Takes out all that waits under `to`, in arrival order. Some of it may be too old for its receiver by now, which is
+    /// the receiver's business (SNF-7).
     pub(super) fn flush(&mut self, to: &Did, ledger: &mut Ledger) -> Vec<Arc<Message>> {
         let Some(queue) = self.queues.remove(to) else { return Vec::new() };
         let mut flushed = Vec::with_capacity(queue.held.len());

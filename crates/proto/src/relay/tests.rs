@@ -154,7 +154,55 @@ fn rly_1_what_is_delivered_is_the_received_text() {
 }
 
 #[test]
+fn rly_2_a_device_or_its_identity_leads_to_its_connection() {
+    // RLY-51
+    let mut story = Story::of_two();
+    assert_eq!(story.say("alice-phone", "bob-phone", 9, bye()), ["bye to bob-phone Plain"]);
+    story.unbind("bob-laptop");
+    assert_eq!(story.say("alice-phone", "bob", 9, bye()), ["bye to bob-phone Plain"]);
+    story.unbind("bob-phone");
+    assert_eq!(story.say("alice-phone", "bob", 9, bye()), ["bye queued for bob"], "known stays known");
+}
+
+#[test]
+fn rly_10_11_introductions_reach_whoever_is_there_or_wait() {
+    // RLY-10, RLY-11
+    let mut story = Story::of_two();
+    assert_eq!(story.introduce("carol", "bob"), ["introduction to bob-laptop Fork", "introduction to bob-phone Fork"]);
+    assert_eq!(story.introduce("carol", "nobody"), ["introduction queued for nobody"]);
+}
+
+#[test]
+fn rly_13_16_what_is_for_somebody_known_waits() {
+    // RLY-13, RLY-16
+    // SNF-1, SNF-4: a queued invite is no attempt yet.
+    let mut story = Story::of_two();
+    story.unbind("alice-phone");
+    assert_eq!(story.invite(5, "bob-phone", "alice"), ["invite queued for alice"]);
+    assert_eq!(story.legs(5), []);
+    assert_eq!(story.say("carol", "alice", 6, cancel("user.cancelled")), ["cancel queued for alice"], "no such invite");
+    assert_eq!(story.bind("alice-phone", "alice"), ["invite to alice-phone Flush", "cancel to alice-phone Flush"]);
+    assert_eq!(story.legs(5), [("alice-phone".into(), LegState::Delivered)]);
+}
+
+#[test]
+fn rly_6_21_23_every_leg_is_followed_by_itself() {
+    // RLY-6, RLY-21, RLY-23
+    // SES-3
+    let mut story = Story::of_two();
+    story.invite(5, "alice-phone", "bob");
+    assert_eq!(story.say("bob-phone", "alice-phone", 5, ringing()), ["progress of bob-phone to alice-phone"]);
+    story.say("bob-laptop", "alice-phone", 5, reject("endpoint.busy"));
+    assert_eq!(story.legs(5), [("bob-laptop".into(), LegState::Rejected), ("bob-phone".into(), LegState::Delivered)]);
+    assert_eq!(
+        story.say("bob-phone", "alice-phone", 5, reject("media.unsupported")),
+        ["reject endpoint.busy of bob-laptop to alice-phone"]
+    );
+}
+
+#[test]
 fn rly_12_14_invites_fork_in_device_order_and_strangers_are_unknown() {
+    // RLY-12, RLY-14
     let mut story = Story::of_two();
     assert_eq!(story.invite(5, "alice-phone", "bob"), ["invite to bob-laptop Fork", "invite to bob-phone Fork"]);
     assert_eq!(story.invite(6, "alice-phone", "bob-phone"), ["invite to bob-phone Fork"]);
@@ -190,6 +238,7 @@ fn rly_17_update_replies_and_other_types_go_by_their_recipient() {
 
 #[test]
 fn rly_18_24_whose_cancel_counts() {
+    // RLY-18, RLY-24
     let mut story = Story::of_two();
     story.invite(5, "alice-phone", "bob");
     assert_eq!(story.say("mallory", "bob", 5, cancel("user.cancelled")), ["drop UnknownLeg"]);
@@ -205,6 +254,7 @@ fn rly_18_24_whose_cancel_counts() {
 
 #[test]
 fn rly_19_20_who_speaks_for_a_leg() {
+    // RLY-19, RLY-20
     let mut story = Story::of_two();
     story.invite(5, "alice-phone", "bob");
     for body in [ringing(), Body::Answer, reject("user.declined")] {
@@ -218,6 +268,7 @@ fn rly_19_20_who_speaks_for_a_leg() {
 
 #[test]
 fn rly_20_22_an_answered_leg_may_answer_again() {
+    // RLY-20, RLY-22
     let mut story = Story::of_two();
     story.invite(5, "alice-phone", "bob-phone");
     for _ in 0..2 {
@@ -240,6 +291,7 @@ fn rly_30_plain_routing() {
 
 #[test]
 fn rly_41_42_the_reason_that_says_most() {
+    // RLY-41, RLY-42
     let outcome = |phone: &str, laptop: &str| {
         let mut story = Story::of_two();
         story.invite(5, "alice-phone", "bob");
@@ -261,6 +313,7 @@ fn rly_41_42_the_reason_that_says_most() {
 
 #[test]
 fn rly_43_44_a_silent_leg_expires_and_the_relay_signs_for_it() {
+    // RLY-43, RLY-44
     let mut story = Story::of_two();
     story.invite(5, "alice-phone", "bob-phone");
     assert_eq!(story.engine.wake(), Some(story.now.tick + SILENT_LEG));
@@ -312,6 +365,7 @@ fn rly_44_the_relay_signs_when_the_legs_own_reject_is_too_old_to_be_accepted() {
 
 #[test]
 fn rly_46_47_50_devices_that_bind_in_the_course_of_an_attempt() {
+    // RLY-46, RLY-47, RLY-50
     let mut story = Story::new();
     story.bind("bob-phone", "bob");
     story.invite(5, "alice-phone", "bob");
@@ -401,6 +455,7 @@ fn a_device_that_is_its_own_identity_is_reached_as_either() {
 
 #[test]
 fn snf_2_3_what_is_due_goes_by_address_then_by_arrival() {
+    // SNF-2, SNF-3
     let mut story = Story::with(Config { retention: Duration::from_secs(100), ..Config::default() });
     for device in ["zoe", "adam"] {
         story.bind(device, device);

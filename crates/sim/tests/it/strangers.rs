@@ -92,6 +92,7 @@ impl Scene {
 
 #[test]
 fn pty_2_4_a_stranger_moves_no_call_that_rings() {
+    // PTY-2, PTY-4
     for seed in 0..10 {
         let mut scene = calling(seed, Manner::Accepts(5 * SECOND));
         scene.attack();
@@ -110,6 +111,7 @@ fn pty_2_4_a_stranger_moves_no_call_that_rings() {
 
 #[test]
 fn pty_3_4_a_stranger_moves_no_call_that_is_active() {
+    // PTY-3, PTY-4
     for seed in 0..10 {
         let mut scene = calling(seed, Manner::Accepts(SECOND));
         scene.world.run(5 * SECOND);

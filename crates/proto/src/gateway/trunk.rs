@@ -62,9 +62,16 @@ pub fn write(media: &[MediaDescriptor]) -> Vec<Medium> {
 
 /// The mapped encodings in `a=rtpmap` order (GW-82), then the static payload types that go without one (GW-86).
 fn codecs(section: Section<'_, '_>) -> Vec<Codec> {
-    let formats = section.formats().iter().copied();
-    let bare = formats.filter(|format| section.rtpmaps().all(|(mapped, _)| mapped != *format));
-    each_once(section.codecs().into_iter().chain(bare.filter_map(Codec::from_static_payload_type)))
+    // Three payload types can be static, however often they are listed.
+    let is_static = |format: &&str| Codec::from_static_payload_type(format).is_some();
+    let mut bare: Vec<&str> = Vec::new();
+    for format in section.formats().iter().copied().filter(is_static) {
+        if !bare.contains(&format) {
+            bare.push(format);
+        }
+    }
+    bare.retain(|format| section.rtpmaps().all(|(mapped, _)| mapped != *format));
+    each_once(section.codecs().into_iter().chain(bare.into_iter().filter_map(Codec::from_static_payload_type)))
 }
 
 fn each_once(codecs: impl Iterator<Item = Codec>) -> Vec<Codec> {

@@ -532,7 +532,7 @@ impl Records {
             return Err(Drop::PublicationLimit);
         }
         match self.by_stream.get_mut(stream.as_str()) {
-            Some(held) if record.publication <= held.publication => return Err(Drop::StalePublication),
+            Some(held) if record.publication <= held.publication => Err(Drop::StalePublication),
             Some(held) => {
                 // The statements go with the record they were about (BC-5); its place in line stays.
                 self.expiring.remove(&(held.expires_at, held.order));

@@ -28,7 +28,7 @@ pub use codec::Codec;
 pub use pace::Pacer;
 pub use renegotiation::{Change, Credentials, Renegotiation, Step};
 pub use role::{DtlsRole, Roles, roles};
-pub use sdp::{Attribute, Sdp, Section, Unparseable};
+pub use sdp::{Sdp, Section, Unparseable};
 
 /// The only ICE mode of 1.0 (registry `dsip-ice-mode`).
 pub const ICE_MODE: &str = "trickle";

@@ -2,13 +2,15 @@
 //!
 //! It is not a grammar. Being stricter than this makes valid peers fail, and what it does not read no check depends on.
 
+use std::collections::BTreeMap;
+
 use super::Codec;
 use crate::wire::token::Direction;
 
 /// An SDP text, split into sections. Holding one means the text starts like SDP and every `m=` line in it made sense.
 #[derive(Debug, Clone)]
 pub struct Sdp<'a> {
-    session: Vec<Attribute<'a>>,
+    session: Session<'a>,
     sections: Vec<Media<'a>>,
 }
 
@@ -17,20 +19,25 @@ pub struct Sdp<'a> {
 #[error("not readable as SDP")]
 pub struct Unparseable;
 
-/// One `a=` line.
+/// One `a=` line: what stands before the first colon, and what follows it; a property such as `a=rtcp-mux` has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attribute<'a> {
-    /// What stands before the first colon.
-    pub name: &'a str,
-    /// What follows it; `None` for a property attribute such as `a=rtcp-mux`.
-    pub value: Option<&'a str>,
+struct Attribute<'a> {
+    name: &'a str,
+    value: Option<&'a str>,
 }
 
 /// One `m=` section, together with what it inherits from the session level.
 #[derive(Debug, Clone, Copy)]
 pub struct Section<'a, 'sdp> {
     media: &'sdp Media<'a>,
-    session: &'sdp [Attribute<'a>],
+    session: &'sdp Session<'a>,
+}
+
+/// What sections inherit. Looked up by name, for a text may have as many sections as session attributes.
+#[derive(Debug, Clone, Default)]
+struct Session<'a> {
+    direction: Option<Direction>,
+    values: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,7 +56,7 @@ impl<'a> Sdp<'a> {
         if !text.starts_with("v=0") {
             return Err(Unparseable);
         }
-        let mut sdp = Self { session: Vec::new(), sections: Vec::new() };
+        let mut sdp = Self { session: Session::default(), sections: Vec::new() };
         // WEB-21
         for line in text.split('\n').map(str::trim) {
             if let Some(value) = line.strip_prefix("m=") {
@@ -59,7 +66,7 @@ impl<'a> Sdp<'a> {
                 let attribute = Attribute::parse(value);
                 match sdp.sections.last_mut() {
                     Some(section) => section.attributes.push(attribute),
-                    None => sdp.session.push(attribute),
+                    None => sdp.session.add(attribute),
                 }
             }
         }
@@ -105,19 +112,15 @@ impl<'a> Section<'a, '_> {
     /// The first of the section's own direction attributes, else the session's, else both ways (WEB-24).
     #[must_use]
     pub fn direction(&self) -> Direction {
-        let first = |attributes: &[Attribute<'a>]| {
-            attributes.iter().filter(|a| a.value.is_none()).find_map(|a| a.name.parse().ok())
-        };
-        first(&self.media.attributes).or_else(|| first(self.session)).unwrap_or(Direction::SendRecv)
+        let own = self.media.attributes.iter().find_map(Attribute::direction);
+        own.or(self.session.direction).unwrap_or(Direction::SendRecv)
     }
 
     /// The first non-empty value of `name` in the section, else at session level (WEB-25).
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&'a str> {
-        let first = |attributes: &[Attribute<'a>]| {
-            attributes.iter().filter(|a| a.name == name).find_map(|a| a.value.filter(|value| !value.is_empty()))
-        };
-        first(&self.media.attributes).or_else(|| first(self.session))
+        let own = self.media.attributes.iter().filter(|a| a.name == name).find_map(Attribute::content);
+        own.or_else(|| self.session.values.get(name).copied())
     }
 
     /// Whether the section itself, not the session, has an attribute `name` (WEB-25 on `rtcp-mux`).
@@ -149,6 +152,16 @@ impl<'a> Section<'a, '_> {
     }
 }
 
+impl<'a> Session<'a> {
+    /// The first of several counts (WEB-24, WEB-25).
+    fn add(&mut self, attribute: Attribute<'a>) {
+        self.direction = self.direction.or_else(|| attribute.direction());
+        if let Some(content) = attribute.content() {
+            self.values.entry(attribute.name).or_insert(content);
+        }
+    }
+}
+
 impl<'a> Media<'a> {
     // WEB-22
     fn parse(line: &'a str) -> Result<Self, Unparseable> {
@@ -172,6 +185,16 @@ impl<'a> Attribute<'a> {
             Some((name, value)) => Self { name, value: Some(value) },
             None => Self { name: line, value: None },
         }
+    }
+
+    /// Which way media flows, if this is the property that says so.
+    fn direction(&self) -> Option<Direction> {
+        if self.value.is_some() { None } else { self.name.parse().ok() }
+    }
+
+    /// Its value, if it has one that says anything.
+    fn content(&self) -> Option<&'a str> {
+        self.value.filter(|value| !value.is_empty())
     }
 }
 

@@ -17,7 +17,10 @@ impl Globals {
     pub(crate) async fn network(&self) -> Result<Network, Failure> {
         let roots = Roots::load(&self.ca)
             .map_err(|error| Failure::usage("--ca", error, "give a readable file with a certificate in PEM form"))?;
-        Network::join(roots, &self.dht, self.allow_private).await.map_err(|error| match error {
+        // Who has no home yet is not given one by a look-up.
+        let home = self.home().ok().filter(|home| home.dir().is_dir());
+        let remembered = home.map(|home| home.dir().join("dht-peers"));
+        Network::join_remembering(roots, &self.dht, self.allow_private, remembered).await.map_err(|error| match error {
             JoinError::Address(_) => Failure::usage("--dht", error, "write /ip4/ADDRESS/tcp/PORT/p2p/ID or HOST:PORT"),
             _ => Failure::new(Exit::Unreachable, "network", error, "check the network"),
         })

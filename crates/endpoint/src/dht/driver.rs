@@ -124,6 +124,7 @@ pub(super) async fn start(config: Config) -> Result<Dht, Error> {
         bootstrap: config.bootstrap,
         known: remembered.into_iter().collect(),
         remembered: config.remembered,
+        unsaved: false,
         connections: HashMap::new(),
         serves: mode == kad::Mode::Server,
     };
@@ -214,6 +215,7 @@ struct Driver {
     /// Peers that were seen to serve, for the file and for finding back after an outage.
     known: BTreeMap<PeerId, Multiaddr>,
     remembered: Option<PathBuf>,
+    unsaved: bool,
     /// Where each open connection leads.
     connections: HashMap<ConnectionId, Multiaddr>,
     serves: bool,
@@ -280,20 +282,20 @@ impl Driver {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = self.inbox.recv() => match command {
                     Some(Command::Shutdown { reply }) => {
-                        self.save().await;
+                        self.save();
                         drop(self);
                         let _ = reply.send(());
                         return;
                     }
                     Some(command) => self.on_command(Instant::now(), command),
                     None => {
-                        self.save().await;
+                        self.save();
                         return;
                     }
                 },
                 Some(Ok(fetched)) = self.fetches.join_next() => self.on_fetched(fetched),
                 _ = housekeeping.tick() => self.keep_house(),
-                _ = saving.tick() => self.save().await,
+                _ = saving.tick() => self.save(),
                 // Kademlia looks at its deadlines only when it is polled.
                 () = tokio::time::sleep(Duration::from_millis(50)), if hurry => self.look_at_deadlines(),
             }
@@ -453,6 +455,8 @@ impl Driver {
         } else {
             Ok(find.fold(clock::now(), effort))
         };
+        // The process may end with the answer.
+        self.save();
         let Find { reply, .. } = find;
         let _ = reply.send(result);
     }
@@ -624,13 +628,16 @@ impl Driver {
                 info,
                 ..
             })) => self.on_identified(peer_id, connection_id, &info),
-            SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished { connection_id, peer_id, endpoint, .. } => {
                 let remote = endpoint.get_remote_address();
                 let shared = |known: &&Multiaddr| public_ip(known).is_some_and(|ip| Some(ip) == public_ip(remote));
                 if endpoint.is_listener() && self.connections.values().filter(shared).count() >= MAX_PER_ADDRESS {
                     self.swarm.close_connection(connection_id);
                 }
                 self.connections.insert(connection_id, remote.clone());
+                if endpoint.is_dialer() {
+                    self.learn(peer_id, remote.clone());
+                }
             }
             SwarmEvent::ConnectionClosed { connection_id, .. } => {
                 self.connections.remove(&connection_id);
@@ -724,7 +731,7 @@ impl Driver {
         let address = remembered::split(address.clone()).map_or(address, |(_, address)| address);
         // Whoever has been around for long is more likely to stay, and newcomers cannot push the others out.
         if self.known.len() < remembered::MAX_REMEMBERED || self.known.contains_key(&peer) {
-            self.known.insert(peer, address);
+            self.unsaved |= self.known.insert(peer, address.clone()) != Some(address);
         }
     }
 
@@ -789,10 +796,10 @@ impl Driver {
         }
     }
 
-    async fn save(&mut self) {
-        let Some(path) = self.remembered.clone().filter(|_| !self.known.is_empty()) else { return };
-        let peers = self.known.iter().map(|(peer, address)| (*peer, address.clone())).collect();
-        if let Err(error) = remembered::save(path.clone(), peers).await {
+    fn save(&mut self) {
+        let Some(path) = self.remembered.as_ref().filter(|_| self.unsaved) else { return };
+        self.unsaved = false;
+        if let Err(error) = remembered::save(path, self.known.iter()) {
             tracing::debug!(path = %path.display(), %error, "DHT peers not remembered");
         }
     }

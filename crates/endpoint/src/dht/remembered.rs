@@ -4,7 +4,7 @@
 //! may hand back anything: it is read line by line under bounds, and a line that makes no sense is skipped.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
@@ -47,17 +47,20 @@ pub(super) async fn load(path: &Path) -> Vec<(PeerId, Multiaddr)> {
 }
 
 /// Replaces the file's content, so that a crash leaves either the old or the new one.
-pub(super) async fn save(path: PathBuf, peers: Vec<(PeerId, Multiaddr)>) -> io::Result<()> {
+///
+/// It is written at once and not by another thread: a look-up's process may end with the answer, and the file is small.
+pub(super) fn save<'a>(path: &Path, peers: impl Iterator<Item = (&'a PeerId, &'a Multiaddr)>) -> io::Result<()> {
     let mut text = String::new();
-    for (peer, address) in peers.into_iter().take(MAX_REMEMBERED) {
-        if let Ok(address) = address.with_p2p(peer) {
+    for (peer, address) in peers.take(MAX_REMEMBERED) {
+        if let Ok(address) = address.clone().with_p2p(*peer) {
             text.push_str(&address.to_string());
             text.push('\n');
         }
     }
-    let fresh = path.with_extension("new");
-    tokio::fs::write(&fresh, text).await?;
-    tokio::fs::rename(&fresh, &path).await
+    // Several processes may share the file: whoever is last wins, and nobody reads a mixture.
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, path)
 }
 
 #[cfg(test)]

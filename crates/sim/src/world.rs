@@ -650,6 +650,12 @@ pub fn offer() -> Description {
     description(Role::Offers)
 }
 
+/// What a media engine would answer to it.
+#[must_use]
+pub fn selection() -> Description {
+    description(Role::Answers)
+}
+
 /// What a media engine would have said. No world sends packets, so one pair of descriptions does for all.
 fn description(role: Role) -> Description {
     let setup = match role {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dsip_proto::agent::Event;
+use dsip_proto::wire::Ulid;
 use dsip_sim::network::{HostId, Path};
-use dsip_sim::world::{Manner, Setup, World};
+use dsip_sim::world::{Manner, Setup, World, offer, selection};
 
 use crate::end_of;
 
@@ -83,5 +84,41 @@ fn rly_46_a_device_that_comes_online_while_it_rings_rings_and_can_answer() {
         assert!(world.talking(alice).contains(&call) && world.talking(laptop).contains(&call));
         let missed = world.seen(phone).filter_map(|event| end_of(event, call)).map(|(_, missed)| missed);
         assert_eq!(missed.collect::<Vec<_>>(), [false], "the phone stopped ringing, and missed nothing");
+    }
+}
+
+/// Everybody accepts the updates they were offered and have not answered; how many that were.
+fn accept_updates(world: &mut World, phones: [HostId; 2], call: Ulid) -> usize {
+    let accepted = phones.map(|phone| world.command(phone, |agent, now| agent.accept_update(now, call, selection())));
+    world.run(2 * SECOND);
+    accepted.iter().filter(|accepted| accepted.is_ok()).count()
+}
+
+#[test]
+fn upd_4_5_two_updates_in_the_same_moment_leave_one_and_the_call() {
+    for step in 0..40 {
+        let (mut world, alice, bob, his) = slow_lines(step, Manner::Accepts(SECOND));
+        let call = world.call(alice, "bob", his);
+        world.run(6 * SECOND);
+        let hers = world.command(alice, |agent, now| agent.update(now, call, offer(), None));
+        world.run(Duration::from_millis(10) * u32::try_from(step).expect("a small number"));
+        let theirs = world.command(bob, |agent, now| agent.update(now, call, offer(), None));
+        world.run(2 * SECOND);
+        assert!(hers.is_ok());
+        assert_eq!(accept_updates(&mut world, [alice, bob], call), 1, "step {step}: one of the two is on the table");
+        let refused = [alice, bob]
+            .map(|phone| world.seen(phone).filter(|event| matches!(event, Event::UpdateRejected { .. })).count());
+        assert_eq!(
+            refused[0] + refused[1],
+            usize::from(theirs.is_ok()),
+            "step {step}: the other was refused, if it left"
+        );
+        assert!(world.talking(alice).contains(&call) && world.talking(bob).contains(&call), "UPD-21");
+        // Nothing is left open: either may offer again.
+        for (one, other) in [(alice, bob), (bob, alice)] {
+            world.command(one, |agent, now| agent.update(now, call, offer(), None)).expect("no update is open");
+            world.run(2 * SECOND);
+            assert_eq!(accept_updates(&mut world, [other, one], call), 1, "step {step}");
+        }
     }
 }

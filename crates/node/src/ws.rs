@@ -92,8 +92,9 @@ async fn handshake(
     tcp: TcpStream,
     acceptor: TlsAcceptor,
     about: Arc<str>,
-) -> io::Result<Option<WebSocketStream<TlsStream<TcpStream>>>> {
+) -> io::Result<Option<WebSocketStream<Box<TlsStream<TcpStream>>>>> {
     tcp.set_nodelay(true)?; // WS-9
-    let secured = acceptor.accept(tcp).await?;
+    // Boxed, because every move from here on would leave a copy's room in the connection's task.
+    let secured = Box::new(acceptor.accept(tcp).await?);
     http::accept(secured, &about).await
 }

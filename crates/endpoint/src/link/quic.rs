@@ -20,10 +20,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Stream};
 
 /// Session streams that one side may have open at a time (QB-22).
-const MAX_STREAMS: u32 = 64;
+const MAX_STREAMS: u32 = 32;
 
 /// Own streams kept open; below the other side's limit, so that finished ones have time to be given back (QB-23).
-const OWN_STREAMS: usize = 48;
+const OWN_STREAMS: usize = 24;
 
 /// A session stream that carried nothing for so long is finished by the side that opened it (QB-23).
 const STREAM_IDLE: Duration = Duration::from_secs(60);

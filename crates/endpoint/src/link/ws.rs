@@ -1,6 +1,6 @@
 //! `ws/1.0`: one envelope per text frame over WebSocket over TLS (03 §2).
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -39,12 +39,15 @@ const LINGER_BYTES: usize = 1 << 20;
 #[must_use]
 pub fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(2048)
-        .write_buffer_size(0)
+        .read_buffer_size(1024)
+        .write_buffer_size(WRITE_AT_ONCE)
         .max_write_buffer_size(2 * MAX_FRAME)
         .max_frame_size(Some(MAX_FRAME))
         .max_message_size(Some(MAX_FRAME))
 }
+
+/// Frames that are queued together leave in TLS records of about this size instead of one each.
+const WRITE_AT_ONCE: usize = 4096;
 
 /// Which end of the connection this is: only a client pings (WS-20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,19 +75,28 @@ pub(super) async fn connect(
 }
 
 /// Moves frames both ways until either side closes or the connection breaks.
-pub async fn drive<S, T, F>(
+pub fn drive<S, T, F>(
     socket: WebSocketStream<S>,
     side: Side,
-    mut outgoing: Outgoing,
-    mut deliver: Deliver<T, F>,
-) -> Closed
+    outgoing: Outgoing,
+    deliver: Deliver<T, F>,
+) -> impl Future<Output = Closed> + Send
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
     T: Send,
     F: FnMut(String) -> T + Send,
 {
+    // Made outside the future: an argument and what is made of it would each have their room in there.
     let now = Instant::now();
-    let mut wire = Wire { socket, unflushed: false, heard: now, active: now };
+    run(Wire { socket, unflushed: false, heard: now, active: now }, side, outgoing, deliver)
+}
+
+async fn run<S, T, F>(mut wire: Wire<S>, side: Side, mut outgoing: Outgoing, mut deliver: Deliver<T, F>) -> Closed
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    T: Send,
+    F: FnMut(String) -> T + Send,
+{
     let mut alarm = pin!(sleep_until(wire.deadline(side)));
     loop {
         let event = poll_fn(|cx| wire.poll(cx, &mut outgoing, alarm.as_mut())).await;
@@ -222,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.flush().await;
         let raw = self.socket.get_mut();
         drop(tokio::io::AsyncWriteExt::shutdown(raw).await);
-        let (mut sink, mut discarded) = ([0; 2048], 0);
+        let (mut sink, mut discarded) = (vec![0; 4096], 0);
         while discarded < LINGER_BYTES {
             match raw.read(&mut sink).await {
                 Ok(read) if read > 0 => discarded += read,

@@ -121,7 +121,8 @@ impl Default for Config {
             engine: engine::Config::default(),
             addresses: Vec::new(),
             requires_audience: false,
-            seen: Limits::default(),
+            // What the rates below let through in one replay window, for one identity and for a busy node.
+            seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },
             rates: Rates::default(),
             max_connections: 100_000,
         }

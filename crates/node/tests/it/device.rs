@@ -24,7 +24,7 @@ pub(crate) struct Device {
 pub(crate) struct Said {
     pub(crate) id: Ulid,
     pub(crate) text: Arc<str>,
-    stream: Stream,
+    pub(crate) stream: Stream,
 }
 
 impl Device {
@@ -39,10 +39,14 @@ impl Device {
         let mut secret = [seed; 32];
         secret[0] = device;
         secret[1] = 255;
-        let key = SecretKey::from_bytes(&secret);
+        Self::with_keys(&identity, SecretKey::from_bytes(&secret))
+    }
+
+    /// The device with this key, delegated by this identity.
+    pub(crate) fn with_keys(identity: &SecretKey, key: SecretKey) -> Self {
         let (did, now) = (key.did(), wall().secs());
         let capabilities = [Delegation::SIGNALING];
-        let delegation = delegate(&identity, &identity.public().kid(), &did, &capabilities, now - 3600, now + 3600);
+        let delegation = delegate(identity, &identity.public().kid(), &did, &capabilities, now - 3600, now + 3600);
         let kid = key.public().kid();
         Self { signer: Signer::new(key, kid, vec![delegation]), did, identity: identity.did() }
     }
@@ -168,7 +172,8 @@ pub(crate) async fn hear_error(link: &mut Link, reason: &str, about: &Said) {
     assert_eq!(error["in_reply_to"], about.id.to_string());
 }
 
-fn payload(frame: &str) -> Value {
+/// The payload of a frame.
+pub(crate) fn payload(frame: &str) -> Value {
     let payload = Envelope::parse(frame).expect("an envelope").payload_bytes();
     serde_json::from_slice(&payload).expect("JSON")
 }

@@ -1,0 +1,422 @@
+//! What a node costs: routed envelopes, binds, latency, memory of idle devices.
+//!
+//! The node runs in a process of its own on one thread; this process plays the devices. Rates are per second of *processor
+//! time of the node*, so that neither the devices nor a busy machine count, and are also given as a share of what the same
+//! processor verifies of raw Ed25519 signatures over messages of that size.
+//!
+//! ```text
+//! cargo bench -p dsip-node --bench relay                          # about a minute
+//! DSIP_BENCH_SECS=600 cargo bench -p dsip-node --bench relay      # ten minutes of load at each size: is it flat?
+//! ```
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../tests/it/device.rs"]
+#[allow(dead_code)]
+mod device;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dsip_endpoint::link::{Dialer, Inbox, Outbox, SendError, Target, Transport};
+use dsip_endpoint::tls::Roots;
+use dsip_node::{Config, Limits, Node};
+use dsip_proto::envelope;
+use dsip_proto::identity::SecretKey;
+use dsip_proto::relay::host::Rates;
+use dsip_proto::relay::rate::Rate;
+use dsip_proto::wire::Ulid;
+use tokio::task::JoinSet;
+
+use device::{Device, Said};
+
+/// Set in the process that is the node.
+const NODE: &str = "DSIP_BENCH_NODE";
+
+/// Calls that one pair has under way.
+const IN_FLIGHT: usize = 8;
+
+const TRANSPORTS: [Transport; 2] = [Transport::Ws, Transport::Quic];
+
+/// Devices that are bound and say nothing.
+const IDLE: usize = 500;
+
+/// Slices of a load, to see whether it is flat.
+const SLICES: u32 = 10;
+
+fn main() {
+    if std::env::var_os(NODE).is_some() {
+        return node();
+    }
+    // Names of measurements to make; `--bench`, which cargo passes, is none.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    let seconds = std::env::var("DSIP_BENCH_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(5.0);
+    let duration = Duration::from_secs_f64(seconds);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        if is_wanted("load") {
+            let raw = raw_verify();
+            println!("raw Ed25519 verify: {raw:.0}/s of processor time\n");
+            println!("| load | routed/s of node processor time | share of raw verify | wall/s | first, last tenth |");
+            println!("|---|---|---|---|---|");
+            for transport in TRANSPORTS {
+                for pairs in [2, 20, 200] {
+                    load(transport, pairs, duration, raw).await;
+                }
+            }
+        }
+        if is_wanted("latency") {
+            println!("\n| at half load | p50 | p99 |\n|---|---|---|");
+            for transport in TRANSPORTS {
+                latency(transport, duration).await;
+            }
+        }
+        if is_wanted("idle") {
+            println!("\n| {IDLE} idle devices | KiB each | after all left | when they came again |\n|---|---|---|---|");
+            for transport in TRANSPORTS {
+                idle(transport).await;
+            }
+        }
+        if is_wanted("binds") {
+            println!("\n| binds | per second of node processor time |\n|---|---|");
+            for transport in TRANSPORTS {
+                binds(transport, duration).await;
+            }
+        }
+    });
+}
+
+// The node's process
+
+fn node() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut config = Config::new(home.path(), "127.0.0.1:0".parse().expect("an address"));
+        let unlimited = Rate { burst: u32::MAX, every: Duration::from_micros(1) };
+        config.limits = Limits { connections: 100_000, per_address: 100_000 };
+        config.relay.seen = envelope::Limits { live_per_sender: usize::MAX, live: usize::MAX, ..Default::default() };
+        config.relay.rates = Rates {
+            envelopes: unlimited,
+            invites: unlimited,
+            infos: unlimited,
+            introductions: unlimited,
+            domain_introductions: unlimited,
+            introductions_received: unlimited,
+            strangers: unlimited,
+            fetches: unlimited,
+        };
+        let node = Node::start(config).await.expect("started");
+        println!("{} {}", node.ready().url(), node.ready().did);
+        // Runs until the other process closes our standard input.
+        tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.expect("read").ok();
+    });
+}
+
+/// A node in its own process.
+struct Server {
+    process: Child,
+    target: Target,
+    did: String,
+}
+
+impl Server {
+    fn start(transport: Transport) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("this program"))
+            .env(NODE, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("ready");
+        let (url, did) = line.trim().split_once(' ').expect("a URL and a DID");
+        let target: Target = url.parse().expect("a target");
+        let target = target.with_bindings(["ws/1.0", transport.id()]);
+        Self { process, target, did: did.to_owned() }
+    }
+
+    /// Processor time that all its threads have had.
+    fn processor(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
+        let nanos = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// Memory it holds, in KiB.
+    fn memory(&self) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id())).expect("it runs");
+        let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).expect("known to the kernel");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    async fn bind(&self, dialer: &Dialer, device: &Device) -> (Outbox, Inbox) {
+        let mut link = dialer.open(&self.target).await.expect("opened");
+        device.greet(&mut link, &self.did).await;
+        link.split()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn dialer() -> Dialer {
+    Dialer::new(Roots::load::<&str>(&[]).expect("loaded"))
+}
+
+/// Two devices of two identities, the same for the same number.
+fn pair(number: usize) -> (Device, Device) {
+    let key = |role: u8| {
+        let mut secret = [role; 32];
+        secret[..8].copy_from_slice(&number.to_be_bytes());
+        SecretKey::from_bytes(&secret)
+    };
+    (Device::with_keys(&key(1), key(2)), Device::with_keys(&key(3), key(4)))
+}
+
+// Measurements
+
+/// Strict verifications of an invite's signature per second of this thread's processor time.
+fn raw_verify() -> f64 {
+    let key = SecretKey::from_bytes(&[1; 32]);
+    let (alice, bob) = pair(0);
+    let text = alice.invite(&bob.identity).text;
+    let signature = key.sign(text.as_bytes());
+    let public = key.public();
+    let own = || {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").expect("known to the kernel");
+        text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).expect("a number")
+    };
+    const COUNT: u32 = 20_000;
+    let before = own();
+    for _ in 0..COUNT {
+        assert!(public.verifies(text.as_bytes(), &signature));
+    }
+    f64::from(COUNT) / Duration::from_nanos(own() - before).as_secs_f64()
+}
+
+/// Pairs that call each other as fast as they can: invite, ringing, answer, bye, and again.
+async fn load(transport: Transport, pairs: usize, duration: Duration, raw: f64) {
+    let server = Server::start(transport);
+    let heard = Arc::new(AtomicU64::new(0));
+    let _talking = talk(&server, pairs, IN_FLIGHT, &heard).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // warm
+    let mut rates = Vec::new();
+    let (began, processor, count) = (Instant::now(), server.processor(), heard.load(Ordering::Relaxed));
+    let (mut last_processor, mut last_count) = (processor, count);
+    for _ in 0..SLICES {
+        tokio::time::sleep(duration / SLICES).await;
+        let (processor, count) = (server.processor(), heard.load(Ordering::Relaxed));
+        rates.push((count - last_count) as f64 / (processor - last_processor).as_secs_f64());
+        (last_processor, last_count) = (processor, count);
+    }
+    let routed = (last_count - count) as f64;
+    let rate = routed / (last_processor - processor).as_secs_f64();
+    println!(
+        "| {transport}, {pairs} pairs | {rate:.0} | {:.0} % | {:.0} | {:.0}, {:.0} |",
+        100.0 * rate / raw,
+        routed / began.elapsed().as_secs_f64(),
+        rates[0],
+        rates[rates.len() - 1],
+    );
+}
+
+/// Starts `pairs` that call each other without pause; `heard` counts what arrived.
+async fn talk(server: &Server, pairs: usize, in_flight: usize, heard: &Arc<AtomicU64>) -> JoinSet<()> {
+    let dialer = dialer();
+    let mut tasks = JoinSet::new();
+    let mut bound = Vec::new();
+    for number in 0..pairs {
+        let (alice, bob) = pair(number);
+        let links = (server.bind(&dialer, &alice).await, server.bind(&dialer, &bob).await);
+        bound.push((alice, bob, links));
+    }
+    for (alice, bob, ((to_alice, mut from_alice), (to_bob, mut from_bob))) in bound {
+        let (callee, caller) = (bob.identity.clone(), alice.did.clone());
+        for _ in 0..in_flight {
+            post(&to_alice, &alice.invite(&callee)).await;
+        }
+        let (count, other) = (heard.clone(), heard.clone());
+        let bob_did = bob.did.clone();
+        tasks.spawn(async move {
+            // Bob rings and answers whatever invite comes.
+            while let Ok(frame) = from_bob.recv().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let said = read(&frame);
+                if said.kind == "invite" {
+                    post(&to_bob, &bob.ringing(&caller, said.session)).await;
+                    post(&to_bob, &bob.answer(&caller, said.session)).await;
+                }
+            }
+        });
+        tasks.spawn(async move {
+            // Alice hangs up on the answer and calls again.
+            while let Ok(frame) = from_alice.recv().await {
+                other.fetch_add(1, Ordering::Relaxed);
+                let said = read(&frame);
+                if said.kind == "answer" {
+                    post(&to_alice, &alice.bye(&bob_did, said.session)).await;
+                    post(&to_alice, &alice.invite(&callee)).await;
+                }
+            }
+        });
+    }
+    tasks
+}
+
+/// One call at a time per pair, at about half of what the node can do: how long does an envelope take?
+async fn latency(transport: Transport, duration: Duration) {
+    const PAIRS: usize = 20;
+    let server = Server::start(transport);
+    let heard = Arc::new(AtomicU64::new(0));
+    // What it can do, first.
+    let full = {
+        let _talking = talk(&server, PAIRS, IN_FLIGHT, &heard).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = heard.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        (heard.load(Ordering::Relaxed) - before) as f64 / 2.0
+    };
+    drop(server);
+    let server = Server::start(transport);
+    let dialer = dialer();
+    let mut tasks = JoinSet::new();
+    let interval = Duration::from_secs_f64(PAIRS as f64 / (full / 2.0));
+    for number in 0..PAIRS {
+        let (alice, bob) = pair(number);
+        let (to_alice, _inbox) = server.bind(&dialer, &alice).await;
+        let (_outbox, mut from_bob) = server.bind(&dialer, &bob).await;
+        tasks.spawn(async move {
+            let _kept = (_inbox, _outbox);
+            let mut took = Vec::new();
+            let mut sent: HashMap<Ulid, Instant> = HashMap::new();
+            let session = alice.invite(&bob.did).id;
+            let until = Instant::now() + duration;
+            let mut ticks = tokio::time::interval(interval);
+            while Instant::now() < until {
+                tokio::select! {
+                    _ = ticks.tick() => {
+                        let said = alice.bye(&bob.did, session);
+                        sent.insert(said.id, Instant::now());
+                        post(&to_alice, &said).await;
+                    }
+                    frame = from_bob.recv() => {
+                        let said = read(&frame.expect("a frame"));
+                        took.extend(sent.remove(&said.id).map(|at| at.elapsed()));
+                    }
+                }
+            }
+            took
+        });
+    }
+    let mut took: Vec<Duration> = tasks.join_all().await.concat();
+    took.sort_unstable();
+    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
+    println!("| {transport}, {:.0}/s | {:.2?} | {:.2?} |", full / 2.0, at(0.5), at(0.99));
+}
+
+/// Memory that devices cost which are bound and silent, and whether it comes back.
+async fn idle(transport: Transport) {
+    let server = Server::start(transport);
+    let devices: Vec<Device> = (0..IDLE).map(|number| pair(number).0).collect();
+    // What the first connection allocates for good is not the devices' fault.
+    drop(gather(&server, &devices[..4]).await);
+    settle(&server).await;
+    let before = server.memory();
+    let links = gather(&server, &devices).await;
+    settle(&server).await;
+    let with = server.memory();
+    drop(links);
+    settle(&server).await;
+    // A node is never idle for long, and an allocator gives back what is free when it has something to do.
+    for _ in 0..3 {
+        drop(gather(&server, &devices[..4]).await);
+        settle(&server).await;
+    }
+    let after = server.memory();
+    let links = gather(&server, &devices).await;
+    settle(&server).await;
+    let again = server.memory();
+    drop(links);
+    let each = |now: f64| (now - before) / IDLE as f64;
+    println!("| {transport} | {:.1} | {:.1} | {:.1} |", each(with), each(after), each(again));
+}
+
+async fn gather(server: &Server, devices: &[Device]) -> Vec<(Outbox, Inbox)> {
+    let dialer = dialer();
+    let mut links = Vec::new();
+    for device in devices {
+        links.push(server.bind(&dialer, device).await);
+    }
+    links
+}
+
+/// Waits until the node's memory does not change any more.
+async fn settle(server: &Server) {
+    let mut last = server.memory();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = server.memory();
+        if (now - last).abs() < 64.0 {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// Devices that connect, say hello, and leave. QUIC ones come back with 0-RTT, as phones do.
+async fn binds(transport: Transport, duration: Duration) {
+    const AT_ONCE: usize = 8;
+    let server = Arc::new(Server::start(transport));
+    let (until, processor) = (Instant::now() + duration, server.processor());
+    let mut tasks = JoinSet::new();
+    for number in 0..AT_ONCE {
+        let server = server.clone();
+        tasks.spawn(async move {
+            let (dialer, device, mut count) = (dialer(), pair(number).0, 0u32);
+            while Instant::now() < until {
+                drop(server.bind(&dialer, &device).await);
+                count += 1;
+            }
+            count
+        });
+    }
+    let count: u32 = tasks.join_all().await.into_iter().sum();
+    println!("| {transport} | {:.0} |", f64::from(count) / (server.processor() - processor).as_secs_f64());
+}
+
+// Devices
+
+/// Queues, and waits when the queue is full.
+async fn post(outbox: &Outbox, said: &Said) {
+    while outbox.send(said.stream, said.text.clone()) == Err(SendError::Full) {
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Heard {
+    kind: String,
+    id: Ulid,
+    session: Ulid,
+}
+
+/// What a device reads of a frame here; verifying it would only measure the devices.
+fn read(frame: &str) -> Heard {
+    let payload = device::payload(frame);
+    let ulid = |name: &str| payload[name].as_str().and_then(|text| text.parse::<Ulid>().ok());
+    let id = ulid("id").expect("an id");
+    Heard { kind: payload["type"].as_str().unwrap_or_default().to_owned(), id, session: ulid("session").unwrap_or(id) }
+}

@@ -52,6 +52,11 @@ impl Speaker {
         self.talking = false;
     }
 
+    /// Whether silence may go unsent: as [`Call::peer_wants_dtx`](crate::call::Call::peer_wants_dtx) says.
+    pub fn allow_dtx(&mut self, allow: bool) {
+        self.encoder.allow_dtx(allow);
+    }
+
     /// Adapts the redundancy to what the peer reports.
     pub fn adapt(&mut self, link: &Link) {
         if let Some(loss) = link.loss {

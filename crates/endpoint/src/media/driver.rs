@@ -298,6 +298,7 @@ impl Driver {
                 Output::Event(event) => match event {
                     CallEvent::Connected => {
                         self.connected = true;
+                        self.speaker.allow_dtx(call.peer_wants_dtx());
                         // Keep-alives of the mapping are ICE's business from here on.
                         self.queries.clear();
                         frames.reset_immediately();

@@ -78,6 +78,7 @@ pub(super) struct Engine {
     remotes: Vec<IceCandidate>,
     dropped: BTreeSet<SocketAddr>,
     peer_credentials: Option<sdp::Credentials>,
+    peer_wants_dtx: bool,
     next_seq: u64,
     errors: usize,
 }
@@ -126,6 +127,7 @@ impl Engine {
             remotes: Vec::new(),
             dropped: BTreeSet::new(),
             peer_credentials: None,
+            peer_wants_dtx: false,
             next_seq: 0,
             errors: 0,
         }
@@ -197,9 +199,14 @@ impl Engine {
     }
 
     fn learn(&mut self, description: &str) {
+        self.peer_wants_dtx = sdp::wants_dtx(description);
         self.peer_credentials = sdp::credentials(description).into_iter().next().or(self.peer_credentials.take());
         let inlined = sdp::candidates(description).filter_map(|line| IceCandidate::from_sdp_string(line).ok());
         self.remotes.extend(inlined);
+    }
+
+    pub(super) const fn peer_wants_dtx(&self) -> bool {
+        self.peer_wants_dtx
     }
 
     /// Lets the engine know how late it is before a handshake starts, or it would take the ringing for silence.

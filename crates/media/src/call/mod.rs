@@ -8,6 +8,16 @@
 //! Only [`Call`] has `poll`, so only a [`Call`] can emit a datagram, and a [`Call`] is made only in exchange for a
 //! [`Permit`]: the proof that a signed answer stands (WEB-90). [`Offer`] and [`Answer`] merely collect candidates.
 //!
+//! An offer cannot be made to send:
+//!
+//! ```compile_fail
+//! # use dsip_media::call::{Config, Direction, Offer, Origin};
+//! # fn f(config: Config, now: dsip_proto::time::Tick) {
+//! let (mut offer, description) = Offer::new(config, now, Direction::SendRecv, &[]);
+//! offer.poll(); // no method named `poll`
+//! # }
+//! ```
+//!
 //! The WebRTC engine inside is str0m. It wants to be drained after each mutation, and it is, here: commands and inputs
 //! are legal at any time and in any order, and what results waits in a bounded queue for [`Call::poll`].
 //!
@@ -496,6 +506,12 @@ impl Call {
     #[must_use]
     pub fn can_send(&self) -> bool {
         self.state == State::Connected && self.direction.sends()
+    }
+
+    /// Whether the peer would rather not receive silence; if not, every frame must be sent.
+    #[must_use]
+    pub const fn peer_wants_dtx(&self) -> bool {
+        self.engine.peer_wants_dtx()
     }
 
     /// Takes in a datagram. Whatever is not for this call, or is broken, is dropped without a trace to the peer.

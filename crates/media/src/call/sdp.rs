@@ -91,6 +91,22 @@ pub(super) fn credentials(sdp: &str) -> Vec<Credentials> {
     .collect()
 }
 
+/// Whether the author of a description would rather not receive silence (RFC 7587, 6.1).
+pub(super) fn wants_dtx(sdp: &str) -> bool {
+    let sections = sections(sdp);
+    let Some(audio) = live_audio(&sections) else { return false };
+    let format = audio.iter().find_map(|line| {
+        let (format, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+        encoding.to_ascii_lowercase().starts_with("opus/").then_some(format)
+    });
+    audio.iter().any(|line| {
+        let Some((of, parameters)) = line.strip_prefix("a=fmtp:").and_then(|line| line.split_once(' ')) else {
+            return false;
+        };
+        Some(of) == format && parameters.split(';').any(|parameter| parameter.trim() == "usedtx=1")
+    })
+}
+
 /// The candidates inlined in a description.
 pub(super) fn candidates(sdp: &str) -> impl Iterator<Item = &str> {
     lines(sdp).filter_map(|line| line.strip_prefix("a=")).filter(|attribute| attribute.starts_with("candidate:"))
@@ -170,6 +186,15 @@ mod tests {
         assert!(narrowed.ends_with("a=sendonly\r\n"), "{narrowed}");
         assert_eq!(direction_of_audio(&narrowed), Some(Direction::SendOnly));
         assert_eq!(credentials(&narrowed).len(), 1);
+    }
+
+    #[test]
+    fn dtx_is_a_wish_of_opus_alone() {
+        let audio = |fmtp: &str| format!("{OFFER}a=rtpmap:111 OPUS/48000/2\r\na=rtpmap:9 G722/8000\r\n{fmtp}\r\n");
+        assert!(wants_dtx(&audio("a=fmtp:111 minptime=10; usedtx=1;useinbandfec=1")));
+        assert!(!wants_dtx(&audio("a=fmtp:111 minptime=10;usedtx=0")));
+        assert!(!wants_dtx(&audio("a=fmtp:9 usedtx=1")));
+        assert!(!wants_dtx(OFFER));
     }
 
     #[test]

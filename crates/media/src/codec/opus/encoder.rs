@@ -25,6 +25,8 @@ const FIRST_LOSS: f32 = 0.05;
 pub struct Encoder {
     /// The encoder's memory, in words so that it is aligned. It holds no pointer into itself, so it may move.
     state: Vec<u64>,
+    /// Whether silence may go unsent.
+    dtx: bool,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -46,7 +48,7 @@ impl Encoder {
         // SAFETY: the function computes a size from the number of channels and touches no memory.
         let bytes = unsafe { opus_encoder_get_size(1) };
         let words = usize::try_from(bytes).unwrap_or(0).div_ceil(size_of::<u64>());
-        let mut encoder = Self { state: vec![0; words] };
+        let mut encoder = Self { state: vec![0; words], dtx: true };
         // SAFETY: the memory is as large as the port asked for a line above, aligned to 8, and exclusively ours.
         let status = unsafe { opus_encoder_init(encoder.pointer(), 48_000, 1, OPUS_APPLICATION_VOIP) };
         assert_eq!(status, OPUS_OK, "libopus accepts 48 kHz mono");
@@ -54,7 +56,7 @@ impl Encoder {
         encoder.set(OPUS_SET_COMPLEXITY_REQUEST, COMPLEXITY);
         encoder.set(OPUS_SET_SIGNAL_REQUEST, OPUS_SIGNAL_VOICE);
         encoder.set(OPUS_SET_INBAND_FEC_REQUEST, 1);
-        encoder.set(OPUS_SET_DTX_REQUEST, 1);
+        encoder.allow_dtx(true);
         encoder.expect_loss(FIRST_LOSS);
         encoder
     }
@@ -64,7 +66,7 @@ impl Encoder {
     pub fn for_file() -> Self {
         let mut encoder = Self::new();
         encoder.set(OPUS_SET_INBAND_FEC_REQUEST, 0);
-        encoder.set(OPUS_SET_DTX_REQUEST, 0);
+        encoder.allow_dtx(false);
         encoder.expect_loss(0.0);
         encoder
     }
@@ -82,14 +84,20 @@ impl Encoder {
         };
         let written = usize::try_from(written).ok()?;
         packet.truncate(written);
-        // libopus: a packet of two bytes or less need not be transmitted.
-        (written > 2).then_some(packet)
+        // libopus: with DTX, a packet of two bytes or less need not be transmitted.
+        (written > 2 || (written > 0 && !self.dtx)).then_some(packet)
     }
 
     /// Adapts the redundancy to the share of packets, 0 to 1, that the peer reports lost.
     pub fn expect_loss(&mut self, share: f32) {
         let percent = (share.clamp(0.0, 1.0) * 100.0).round() as i32;
         self.set(OPUS_SET_PACKET_LOSS_PERC_REQUEST, percent);
+    }
+
+    /// Whether silence may go unsent. A peer that does not ask for it may not expect gaps (RFC 7587, 6.1: `usedtx`).
+    pub fn allow_dtx(&mut self, allow: bool) {
+        self.dtx = allow;
+        self.set(OPUS_SET_DTX_REQUEST, i32::from(allow));
     }
 
     fn set(&mut self, request: i32, value: i32) {

@@ -95,12 +95,12 @@ impl Query {
         if source != self.server || !self.matches(datagram) {
             return false;
         }
-        if datagram.starts_with(&BINDING_SUCCESS) {
-            if let Some(seen) = mapped_address(datagram) {
-                self.seen = Some(seen);
-                self.tries = 0;
-                self.next = now + KEEP_ALIVE;
-            }
+        if datagram.starts_with(&BINDING_SUCCESS)
+            && let Some(seen) = mapped_address(datagram)
+        {
+            self.seen = Some(seen);
+            self.tries = 0;
+            self.next = now + KEEP_ALIVE;
         }
         true
     }

@@ -263,10 +263,10 @@ impl Engine {
 
     /// A remote address that was given up is heard again.
     pub(super) fn restore_remote(&mut self, remote: SocketAddr) {
-        if self.dropped.remove(&remote) {
-            if let Ok(candidate) = IceCandidate::host(remote, Protocol::Udp) {
-                self.rtc.add_remote_candidate(candidate);
-            }
+        if self.dropped.remove(&remote)
+            && let Ok(candidate) = IceCandidate::host(remote, Protocol::Udp)
+        {
+            self.rtc.add_remote_candidate(candidate);
         }
     }
 

@@ -33,10 +33,11 @@ impl Paths {
     /// Notes that a packet of the peer came in. Says whether the remote address was unknown.
     pub(super) fn heard(&mut self, now: Tick, local: SocketAddr, remote: SocketAddr) -> bool {
         let new = !self.knows(remote);
-        if self.heard.len() >= PAIRS && !self.heard.contains_key(&(local, remote)) {
-            if let Some(oldest) = self.heard.iter().min_by_key(|(_, at)| **at).map(|(pair, _)| *pair) {
-                self.heard.remove(&oldest);
-            }
+        if self.heard.len() >= PAIRS
+            && !self.heard.contains_key(&(local, remote))
+            && let Some(oldest) = self.heard.iter().min_by_key(|(_, at)| **at).map(|(pair, _)| *pair)
+        {
+            self.heard.remove(&oldest);
         }
         self.heard.insert((local, remote), now);
         new

@@ -12,12 +12,12 @@ pub(crate) fn run(data: &[u8]) {
     let local = [std::net::SocketAddr::from(([10, 0, 0, 1], 4000))];
     let description = Description { sdp: sdp.into(), media: vec![Descriptor::audio(Direction::SendRecv)] };
 
-    if let Ok(offered) = Offered::new(config(), now, description.clone()) {
-        if let Ok((answer, made)) = offered.answer(now, Direction::RecvOnly) {
-            assert!(made.sdp.starts_with("v=0\r\n"));
-            let mut call = answer.activate(now, Permit::session_is_active());
-            let _ = call.answer(now, &description, Direction::SendRecv);
-        }
+    if let Ok(offered) = Offered::new(config(), now, description.clone())
+        && let Ok((answer, made)) = offered.answer(now, Direction::RecvOnly)
+    {
+        assert!(made.sdp.starts_with("v=0\r\n"));
+        let mut call = answer.activate(now, Permit::session_is_active());
+        let _ = call.answer(now, &description, Direction::SendRecv);
     }
     let (offer, _) = Offer::new(config(), now, Direction::SendRecv, &local);
     if let Ok(mut call) = offer.accept(now, sdp, Permit::session_is_active()) {

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_addresses_are_told_from_public_ones_however_they_are_dressed() {
+    fn fet_3_private_addresses_are_told_from_public_ones_however_they_are_dressed() {
         for text in [
             "127.0.0.1",
             "0.0.0.0",

@@ -1,5 +1,5 @@
 //! The one task that owns the swarm. It moves records between peers, the verifier and the store, and keeps the books of
-//! running look-ups; what a record is worth is decided by `record`, who may hand one over by `limits`.
+//! running look-ups; what a text is worth is decided by `check`, who may hand one over by `limits`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -23,11 +23,12 @@ use libp2p::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::check::{self, Checker};
 use super::limits::Limits;
 use super::store::{Kept, Store};
-use super::{Config, Dht, Effort, Error, FetchDocuments, Found, Peer, Published, REPLICAS, Role, Warning, remembered};
+use super::{Config, Dht, Effort, Error, FetchDocuments, Found, Peer, Published, Role, Warning, remembered};
 use crate::clock;
 
 /// A whole look-up or publication ends after this long, with what it has.
@@ -54,6 +55,10 @@ const MAX_PER_ADDRESS: usize = 32;
 const MAX_FETCHES: usize = 64;
 /// Addresses believed of one peer.
 const MAX_ADDRESSES: usize = 8;
+/// Answers to one look-up that are counted, and different texts among them that are looked at: an honest overlay gives
+/// twenty answers of one or two texts.
+const MAX_ANSWERS: usize = 256;
+const MAX_TEXTS: usize = 64;
 /// Commands that wait at one time.
 const MAX_COMMANDS: usize = 256;
 
@@ -274,6 +279,8 @@ impl Driver {
         self.dial_somebody();
         let mut housekeeping = tokio::time::interval(Duration::from_secs(10));
         let mut saving = tokio::time::interval(Duration::from_secs(60));
+        let mut deadlines = tokio::time::interval(Duration::from_millis(50));
+        deadlines.set_missed_tick_behavior(MissedTickBehavior::Delay);
         housekeeping.tick().await;
         saving.tick().await;
         loop {
@@ -297,7 +304,7 @@ impl Driver {
                 _ = housekeeping.tick() => self.keep_house(),
                 _ = saving.tick() => self.save(),
                 // Kademlia looks at its deadlines only when it is polled.
-                () = tokio::time::sleep(Duration::from_millis(50)), if hurry => self.look_at_deadlines(),
+                _ = deadlines.tick(), if hurry => self.look_at_deadlines(),
             }
         }
     }
@@ -357,7 +364,7 @@ impl Driver {
             }
             let slowest = find.last_answer.duration_since(find.began);
             let patience = (slowest * 2).clamp(PATIENCE.0, PATIENCE.1);
-            if answered > 0 && !find.answers.is_empty() && now.duration_since(find.last_answer) >= patience {
+            if answered > 0 && find.has_record() && now.duration_since(find.last_answer) >= patience {
                 query.finish();
             }
         }
@@ -395,12 +402,13 @@ impl Driver {
     fn on_answer(&mut self, id: kad::QueryId, peer: Option<PeerId>, value: Vec<u8>) {
         let Some(find) = self.finds.get_mut(&id) else { return };
         // One answer per peer: a peer that repeats itself gains nothing.
-        if find.answers.len() > 2 * REPLICAS || find.answers.iter().any(|(who, _)| *who == peer) {
+        if find.answers.len() >= MAX_ANSWERS || find.answers.iter().any(|(who, _)| *who == peer) {
             return;
         }
         let text: Arc<str> = String::from_utf8_lossy(&value).into();
         let at = match find.texts.iter().position(|(known, _)| *known == text) {
             Some(at) => at,
+            None if find.texts.len() >= MAX_TEXTS => return,
             None => {
                 let checked = match self.needs(&text) {
                     Some(dids) if self.fetch(Waiting::Answer(id), text.clone(), &dids) => Checked::Fetching,
@@ -819,6 +827,11 @@ impl Put {
 }
 
 impl Find {
+    /// Whether a record that verifies is among the answers.
+    fn has_record(&self) -> bool {
+        self.texts.iter().any(|(_, checked)| matches!(checked, Checked::Done(Ok(record)) if key(record) == self.key))
+    }
+
     /// Folds all that verified through the conflict table (DHT-29). Of two live records with one sequence number the
     /// first to arrive stands (DHT-25).
     fn fold(&self, now: Now, effort: Effort) -> Found {

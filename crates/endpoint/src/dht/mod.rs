@@ -41,9 +41,6 @@ use tokio::sync::{mpsc, oneshot};
 pub use dsip_proto::hints::{PROTOCOL, Record, Refusal};
 pub use remembered::{MAX_REMEMBERED, parse as parse_remembered};
 
-/// DHT-6: how many nodes around a key hold a record, and how many of them a reader asks. Kademlia's `k`.
-pub const REPLICAS: usize = 20;
-
 /// What a DHT needs to start.
 pub struct Config {
     /// Whether this is a node that stores for others, or a device.

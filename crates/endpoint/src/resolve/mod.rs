@@ -42,7 +42,7 @@ pub use web::{FetchError, MAX_BYTES};
 
 use crate::dht;
 
-/// How long a fetched document is believed without asking again, unless its server says less or, up to
+/// FET-4: how long a fetched document is believed without asking again, unless its server says less or, up to
 /// [`MAX_FRESH`], more. A key that was retired works that much longer.
 const FRESH: Duration = Duration::from_secs(120);
 /// No server may have its document believed longer than this.
@@ -53,9 +53,9 @@ const MIN_FRESH: Duration = Duration::from_secs(5);
 const FAILED: Duration = Duration::from_secs(5);
 /// Documents kept.
 const MAX_KEPT: usize = 1024;
-/// Fetches under way at one time; strangers' messages can cause them.
+/// FET-4: fetches under way at one time; strangers' messages can cause them.
 const MAX_FETCHES: usize = 16;
-/// How long a web or DNS server may take, unless [`Config`] says otherwise.
+/// FET-2: how long a web or DNS server may take, unless [`Config`] says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What resolving needs from outside.

@@ -1,4 +1,4 @@
-//! Fetching a small text over HTTPS from wherever a stranger's DID or alias points.
+//! Fetching a small text over HTTPS from wherever a stranger's DID or alias points (`FET-n` in `docs/spec/discovery.md`).
 //!
 //! The URL is the stranger's choice, so a fetch gives little and reaches little: no redirect is followed, no proxy or
 //! cookie is used, the answer is cut off at a limit of size and time, and the address is checked after the name has been
@@ -15,7 +15,7 @@ use reqwest::{Client, StatusCode, Url, redirect};
 
 use crate::reach;
 
-/// The longest document that is read. A DID document has one or two kilobytes.
+/// FET-2: the longest document that is read. A DID document has one or two kilobytes.
 pub const MAX_BYTES: usize = 64 * 1024;
 
 /// Why a text could not be fetched.
@@ -77,6 +77,7 @@ impl Web {
         allow_private: bool,
         patience: Duration,
     ) -> Result<Self, reqwest::Error> {
+        // FET-1
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)
@@ -95,7 +96,7 @@ impl Web {
         let url = Url::parse(url)
             .map_err(|error| FetchError::Unreachable { host: url.to_owned(), why: error.to_string() })?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        // A numeric host goes past the name resolver.
+        // FET-3: a numeric host goes past the name resolver.
         let numeric = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if !self.allow_private && numeric.is_ok_and(|ip| !reach::is_public(ip)) {
             return Err(FetchError::Private(host));
@@ -121,7 +122,7 @@ impl Web {
     }
 }
 
-/// Resolves names to public addresses only. What it returns is what is connected to, so there is no second look-up that
+/// FET-3: resolves names to public addresses only. What it returns is what is connected to, so there is no second look-up that
 /// could say something else.
 struct Guard {
     allow_private: bool,

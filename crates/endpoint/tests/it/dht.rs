@@ -316,6 +316,20 @@ async fn dht_32_withheld_records_are_found_at_the_others() {
 }
 
 #[tokio::test]
+async fn a_peer_that_takes_connections_and_says_nothing_keeps_no_answer_back() {
+    let nodes = overlay(2).await;
+    let mut bob = Person::new(1);
+    let alice = device(entries(&nodes)).await;
+    alice.publish(bob.hint("wss://bob.example/dsip", |_| {})).await.expect("published");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = dht::multiaddr(silent.local_addr().expect("its address"));
+    alice.introduce(address.with_p2p(PeerId::random()).expect("a peer")).await;
+    let found = alice.find(&bob.did()).await.expect("an answer");
+    assert_eq!(uri(&found), Some("wss://bob.example/dsip"));
+    assert!(found.effort.answered < found.effort.requests, "one is still being waited for: {:?}", found.effort);
+}
+
+#[tokio::test]
 async fn dht_6_a_restarted_participant_rejoins_through_remembered_peers() {
     let nodes = overlay(3).await;
     let mut bob = Person::new(1);

@@ -123,7 +123,7 @@ fn document(did: &Did) -> String {
 }
 
 #[tokio::test]
-async fn id_20_and_21_a_document_is_fetched_once_and_kept() {
+async fn fet_4_a_document_is_fetched_once_and_kept() {
     let site = Site::open(true, None, |port| {
         let bob = did(port, "bob");
         let head = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n";
@@ -142,7 +142,7 @@ async fn id_20_and_21_a_document_is_fetched_once_and_kept() {
 }
 
 #[tokio::test]
-async fn id_21_whatever_goes_wrong_is_unresolvable_and_says_why() {
+async fn id_21_and_fet_1_whatever_goes_wrong_is_unresolvable_and_says_why() {
     let site = Site::open(true, None, |port| {
         vec![
             ("/other/did.json".into(), Page::Text(document(&did(port, "bob")))),
@@ -178,7 +178,7 @@ async fn id_21_whatever_goes_wrong_is_unresolvable_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_given_up() {
+async fn fet_2_a_server_that_says_nothing_is_given_up() {
     let site = Site::open(true, None, |_| vec![("/slow/did.json".into(), Page::Silent)]).await;
     let tls = site.tls.clone();
     let patience = Duration::from_millis(300);
@@ -188,7 +188,7 @@ async fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn private_addresses_are_refused_unless_allowed() {
+async fn fet_3_private_addresses_are_refused_unless_allowed() {
     let site =
         Site::open(false, None, |port| vec![("/bob/did.json".into(), Page::Text(document(&did(port, "bob"))))]).await;
     let port = site.address.port();
@@ -206,7 +206,7 @@ async fn private_addresses_are_refused_unless_allowed() {
 }
 
 #[tokio::test]
-async fn id_21_a_certificate_nobody_vouches_for_is_refused() {
+async fn fet_1_a_certificate_nobody_vouches_for_is_refused() {
     let site =
         Site::open(true, None, |port| vec![("/bob/did.json".into(), Page::Text(document(&did(port, "bob"))))]).await;
     let tls = Roots::load::<&str>(&[]).expect("roots").ws_client(&Expect::WebPki).expect("TLS");
@@ -282,7 +282,7 @@ async fn als_3_an_alias_leads_to_a_did_by_webfinger() {
 }
 
 #[tokio::test]
-async fn als_5_an_alias_leads_to_a_did_by_dns_where_there_is_no_web_server() {
+async fn als_5_and_6_an_alias_leads_to_a_did_by_dns_where_there_is_no_web_server() {
     let alias: Alias = "bob@no-such-host.example".parse().expect("an alias");
     let dns = name_server(vec!["v=spf1 -all".into(), format!("did={BOB}")]).await;
     let site = Site::open(true, Some(dns), |_| Vec::new()).await;
@@ -300,7 +300,7 @@ async fn als_5_an_alias_leads_to_a_did_by_dns_where_there_is_no_web_server() {
 }
 
 #[tokio::test]
-async fn dsc_2_the_document_comes_first_then_the_hint_then_the_link() {
+async fn dsc_2_and_lnk_8_the_document_comes_first_then_the_hint_then_the_link() {
     let site =
         Site::open(true, None, |port| vec![("/bob/did.json".into(), Page::Text(document(&did(port, "bob"))))]).await;
     let bob = site.did("bob");

@@ -16,8 +16,8 @@ use dsip_proto::wire::{Did, Envelope, Message, Reason, Ulid, base64url};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _};
 
 const NOW: Now = Now { tick: Tick::from_micros(0), wall: Wall::from_secs(1_770_000_000) };
-const ROUNDS: usize = 40;
-const PER_ROUND: usize = 100;
+const ROUNDS: usize = 300;
+const PER_ROUND: usize = 10;
 const WINDOWS: [usize; 3] = [0, 10_000, 300_000];
 
 /// What a browser offers for one audio section, with its candidates gathered.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use rand_chacha::rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -147,10 +147,14 @@ impl PublicKey {
     }
 
     /// Whether `signature` is this key's over `bytes`, without leniency (ALG-2).
+    ///
+    /// This is `verify_strict` without its decompression of R, an eighth of the whole: plain `verify` computes R anew and
+    /// compares encodings, so that R is a canonical one, and of those eight are of small order. The key was checked when it
+    /// was made.
     #[must_use]
     pub fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
         let (Some(point), Ok(signature)) = (&self.point, Signature::from_slice(signature)) else { return false };
-        point.verify_strict(bytes, &signature).is_ok()
+        !SMALL_ORDER.contains(signature.r_bytes()) && point.verify(bytes, &signature).is_ok()
     }
 }
 
@@ -214,6 +218,39 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// The canonical encodings of the points whose order divides eight.
+const SMALL_ORDER: [[u8; 32]; 8] = {
+    const fn y(low: [u8; 16], high: [u8; 16], sign: u8) -> [u8; 32] {
+        let mut octets = [0; 32];
+        let mut at = 0;
+        while at < 16 {
+            octets[at] = low[at];
+            octets[at + 16] = high[at];
+            at += 1;
+        }
+        octets[31] |= sign;
+        octets
+    }
+    const A: [[u8; 16]; 2] = [
+        0x26e8_958f_c2b2_27b0_45c3_f489_f2ef_98f0_u128.to_be_bytes(),
+        0xd5df_ac05_d3c6_3339_b138_0288_6d53_fc05_u128.to_be_bytes(),
+    ];
+    const B: [[u8; 16]; 2] = [
+        0xc717_6a70_3d4d_d84f_ba3c_0b76_0d10_670f_u128.to_be_bytes(),
+        0x2a20_53fa_2c39_ccc6_4ec7_fd77_92ac_037a_u128.to_be_bytes(),
+    ];
+    [
+        y(1u128.to_le_bytes(), [0; 16], 0),
+        y((u128::MAX - 0x13).to_le_bytes(), (u128::MAX >> 1).to_le_bytes(), 0),
+        y([0; 16], [0; 16], 0),
+        y([0; 16], [0; 16], 0x80),
+        y(A[0], A[1], 0),
+        y(A[0], A[1], 0x80),
+        y(B[0], B[1], 0),
+        y(B[0], B[1], 0x80),
+    ]
+};
+
 /// RFC 8032, 5.1.3: the y coordinate is below 2^255 - 19. The top bit is the sign of x.
 fn is_canonical(octets: &[u8; 32]) -> bool {
     let [lowest, middle @ .., highest] = octets;
@@ -264,6 +301,45 @@ mod tests {
             assert!(PublicKey::from_bytes(octets).point.is_none());
             assert!(!PublicKey::from_bytes(octets).verifies(b"x", &[0; 64]));
         }
+    }
+
+    #[test]
+    fn alg_2_the_eight_points_of_small_order() {
+        for (at, octets) in SMALL_ORDER.iter().enumerate() {
+            let point = VerifyingKey::from_bytes(octets).expect("a point");
+            assert!(point.is_weak() && is_canonical(octets), "{at}");
+            assert_eq!(SMALL_ORDER.iter().filter(|other| *other == octets).count(), 1);
+        }
+    }
+
+    #[test]
+    fn alg_2_no_more_lenient_than_the_strict_verification_of_dalek() {
+        let alice = key("alice");
+        let (good, point) = (alice.sign(b"x"), alice.0.verifying_key());
+        let mut signatures = vec![good, [0; 64], [0xff; 64]];
+        for at in 0..64 {
+            signatures.extend([1u8, 0x80].map(|bit| {
+                let mut changed = good;
+                changed[at] ^= bit;
+                changed
+            }));
+        }
+        for small in SMALL_ORDER {
+            let mut mixed = good;
+            mixed[..32].copy_from_slice(&small);
+            signatures.push(mixed);
+            mixed[32..].fill(0);
+            signatures.push(mixed);
+        }
+        for signature in signatures {
+            let strict = point.verify_strict(b"x", &Signature::from_bytes(&signature)).is_ok();
+            assert_eq!(alice.public().verifies(b"x", &signature), strict);
+        }
+        // Under a key with a component of small order, a small R may satisfy the equation: r = 0 makes it one.
+        let weak = PublicKey::from_bytes(SMALL_ORDER[0]);
+        let mut forged = [0; 64];
+        forged[..32].copy_from_slice(&SMALL_ORDER[0]);
+        assert!(!weak.verifies(b"x", &forged));
     }
 
     #[test]

@@ -12,24 +12,25 @@ const VALUES: [u8; 256] = values();
 
 /// Appends the encoding of `bytes` to `text`.
 pub fn encode_into(bytes: &[u8], text: &mut String) {
-    text.reserve(bytes.len().div_ceil(3) * 4);
-    let mut encoded = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
     let digit = |bits: u32| ALPHABET[(bits & 63) as usize];
+    let mut encoded = vec![0; (bytes.len() * 4).div_ceil(3)];
+    let mut quads = encoded.chunks_exact_mut(4);
     let mut triples = bytes.chunks_exact(3);
-    for triple in &mut triples {
+    for (triple, quad) in triples.by_ref().zip(quads.by_ref()) {
         let bits = u32::from(triple[0]) << 16 | u32::from(triple[1]) << 8 | u32::from(triple[2]);
-        encoded.extend_from_slice(&[digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)]);
+        quad.copy_from_slice(&[digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)]);
     }
+    let rest = quads.into_remainder();
     match *triples.remainder() {
-        [a] => encoded.extend_from_slice(&[digit(u32::from(a) >> 2), digit(u32::from(a) << 4)]),
+        [a] => rest.copy_from_slice(&[digit(u32::from(a) >> 2), digit(u32::from(a) << 4)]),
         [a, b] => {
             let bits = u32::from(a) << 8 | u32::from(b);
-            encoded.extend_from_slice(&[digit(bits >> 10), digit(bits >> 4), digit(bits << 2)]);
+            rest.copy_from_slice(&[digit(bits >> 10), digit(bits >> 4), digit(bits << 2)]);
         }
         _ => {}
     }
     // The alphabet is ASCII.
-    text.push_str(std::str::from_utf8(&encoded).unwrap_or_default());
+    text.push_str(str::from_utf8(&encoded).unwrap_or_default());
 }
 
 /// The encoding of `bytes`.
@@ -45,27 +46,28 @@ pub fn encode(bytes: &[u8]) -> String {
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let value = |byte: u8| VALUES[usize::from(byte)];
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let mut bytes = vec![0; text.len() * 3 / 4];
+    let mut triples = bytes.chunks_exact_mut(3);
     let mut quads = text.as_bytes().chunks_exact(4);
     let mut seen = 0;
-    for quad in &mut quads {
+    for (quad, triple) in quads.by_ref().zip(triples.by_ref()) {
         let [a, b, c, d] = [value(quad[0]), value(quad[1]), value(quad[2]), value(quad[3])];
         seen |= a | b | c | d;
-        let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
-        bytes.extend_from_slice(&[(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
+        triple.copy_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
     }
+    let rest = triples.into_remainder();
     let spare = match *quads.remainder() {
         [] => 0,
         [a, b] => {
             let [a, b] = [value(a), value(b)];
             seen |= a | b;
-            bytes.push(a << 2 | b >> 4);
+            rest.copy_from_slice(&[a << 2 | b >> 4]);
             b & 0x0f
         }
         [a, b, c] => {
             let [a, b, c] = [value(a), value(b), value(c)];
             seen |= a | b | c;
-            bytes.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2]);
+            rest.copy_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2]);
             c & 0x03
         }
         _ => return None,

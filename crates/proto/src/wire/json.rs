@@ -275,7 +275,17 @@ impl<'a> Parser<'a> {
     /// Moves to the next quote, backslash or control character. Every byte of a multi-byte character is plain.
     fn skip_plain(&mut self) {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+        let mut words = rest.chunks_exact(8);
+        for word in words.by_ref() {
+            let special = special_bytes(word.try_into().unwrap_or_default());
+            if special != 0 {
+                self.at += special.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
+        }
+        let end = words.remainder();
+        self.at += end.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(end.len());
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {
@@ -355,6 +365,17 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// Marks the bytes among eight that end a run of plain ones, with their top bit. Bytes above the first marked one may be
+/// marked in error: its borrow runs into them.
+fn special_bytes(word: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    let word = u64::from_le_bytes(word);
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word & TOPS;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    equal(b'"') | equal(b'\\') | below(word, 0x20)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,6 +428,22 @@ mod tests {
         assert!(parse(&nested(MAX_DEPTH)).is_ok());
         assert!(matches!(parse(&nested(MAX_DEPTH + 1)), Err(JsonError::TooDeep(_))));
         assert!(matches!(parse(&"[".repeat(60_000)), Err(JsonError::TooDeep(_))));
+    }
+
+    #[test]
+    fn runs_end_at_the_first_special_byte() {
+        for byte in 0..=255u8 {
+            for place in 0..8 {
+                for after in [b'a', 0, b'"', 0xff] {
+                    let mut word = [b'z'; 8];
+                    word[place..].fill(after);
+                    word[place] = byte;
+                    let first = word.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+                    let found = special_bytes(word);
+                    assert_eq!((found != 0).then(|| found.trailing_zeros() as usize / 8), first, "{word:?}");
+                }
+            }
+        }
     }
 
     #[test]

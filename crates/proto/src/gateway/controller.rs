@@ -664,6 +664,7 @@ mod tests {
             let rejected = ToDsip::AutoReject { reason: unreachable.clone(), detail: Some("SIP Timer C".into()) };
             assert_eq!(feed(&mut call, Input::TimerC), [Output::Sip(ToSip::Cancel), Output::Dsip(rejected)]);
             assert_eq!(feed(&mut call, Input::TimerC), [Output::Ignored]);
+            assert_eq!(feed(&mut call, status(487)), [], "the answer to our CANCEL");
             assert_eq!(feed(&mut call, status(200)), [Output::Sip(ToSip::Ack), bye(16, Reason::SESSION_CANCELLED)]);
         }
         let mut early = outbound(EarlyMedia::Auto, &[183]);

@@ -75,7 +75,7 @@ pub fn inbound(status: Option<u16>, q850: Option<u16>, phase: Phase, moved_to: O
     }
     // GW-65
     if phase == Phase::Active && ATTEMPT_TOKENS.contains(&reason) {
-        detail = detail.or_else(|| Some(reason.to_string()));
+        // The detail stays: no attempt token comes out of the tables without one.
         reason = Reason::GATEWAY_MAPPED;
     }
     Inbound { reason, carry: phase.carry(), detail }

@@ -125,7 +125,7 @@ fn check(
         return refuse(Code::SdpInvalid);
     };
     // Step 5: an answer keeps every section of its offer, those it turns down included.
-    if of == Description::Answer && offered_sections.is_some_and(|offered| offered != sdp.sections().len()) {
+    if offered_sections.is_some_and(|offered| offered != sdp.sections().len()) {
         return refuse(Code::SectionCount);
     }
     // Step 6

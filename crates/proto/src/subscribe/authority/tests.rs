@@ -158,6 +158,25 @@ fn aut_31_subscriptions_go_before_records_and_wake_says_when() {
 }
 
 #[test]
+fn aut_31_a_record_that_was_renewed_or_withdrawn_does_not_expire_with_its_predecessor() {
+    let mut world = World::new();
+    world.publish("Bob", 1, "radio");
+    world.secs = 200;
+    let mut renewed = publish("Bob", 2, "radio");
+    if let Body::Publish { expires_at, .. } = &mut renewed {
+        *expires_at = START + 500;
+    }
+    world.say("Bob", renewed);
+    world.publish("Bob", 3, "tv");
+    world.say("Bob", Body::Unpublish { stream: stream("Bob", "tv"), publication: id(3) });
+    world.secs = 300;
+    assert_eq!((world.feed(Input::Tick), world.authority.wake()), (vec![], Some(at(500).tick)));
+    world.secs = 500;
+    let expired = Output::Publication { stream: stream("Bob", "radio").into(), state: RecordState::Expired };
+    assert_eq!(world.feed(Input::Tick), [expired]);
+}
+
+#[test]
 fn aut_42_a_person_is_offline_only_when_no_device_is_left() {
     let mut world = World::new();
     let target = did("Bob").to_string();

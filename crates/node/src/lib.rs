@@ -199,6 +199,7 @@ impl Node {
         };
 
         let mut rules = config.relay.clone();
+        rules.stun_port = Some(stun_port);
         rules.max_connections = rules.max_connections.min(config.limits.connections);
         rules.addresses.extend(
             hosts

@@ -298,7 +298,7 @@ async fn talk(ledger: &mut Ledger<'_>, cast: &mut Cast, located: &Located) -> Re
     }
     for (name, report) in &reports {
         let mos = report.mos.unwrap_or_default();
-        ledger.claim(mos > 4.0, format!("{name}'s side sounds good by the E-model"), format!("MOS {mos:.2}"));
+        ledger.claim(mos > 3.6, format!("{name}'s side sounds good by the E-model"), format!("MOS {mos:.2}"));
     }
     let recordings = vec![alice_hears, bob_hears];
     Ok(Figures { ringing, answer, reports, recordings })

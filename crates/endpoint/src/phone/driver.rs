@@ -3,6 +3,7 @@
 //! back.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dsip_media::call::Permit;
@@ -11,8 +12,8 @@ use dsip_proto::identity::Document;
 use dsip_proto::time::Tick;
 use dsip_proto::wire::token::AnsweredBy;
 use dsip_proto::wire::{Did, Reason, Ulid};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::describe::{from_media, to_media};
 use super::network::Network;
@@ -26,6 +27,9 @@ use crate::media::{self, Activation, Direction, Session};
 const WORLD: usize = 1024;
 /// How long a stopping phone waits for what it said last to leave.
 const FAREWELL: Duration = Duration::from_millis(1500);
+/// How long a call that is to be placed waits for our node to say where STUN is answered. Without it, media still finds every
+/// path that needs no help from outside.
+const STUN_WAIT: Duration = Duration::from_millis(1500);
 /// A loop without any deadline still looks up now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -107,6 +111,8 @@ pub(super) struct Driver {
     connections: HashMap<LinkId, Connection>,
     generation: u64,
     calls: HashMap<Ulid, Call>,
+    /// STUN servers, once our node has told, or once it is clear that none will.
+    stun: watch::Sender<Option<Vec<SocketAddr>>>,
     world: mpsc::Sender<World>,
 }
 
@@ -120,6 +126,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
     ) {
         let (world, happenings) = mpsc::channel(WORLD);
+        let has_node = agent.has_node();
         let driver = Self {
             agent,
             network,
@@ -129,6 +136,7 @@ impl Driver {
             connections: HashMap::new(),
             generation: 0,
             calls: HashMap::new(),
+            stun: watch::Sender::new((!has_node).then(Vec::new)),
             world,
         };
         tokio::spawn(driver.run(commands, happenings));
@@ -189,11 +197,11 @@ impl Driver {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Call { did, routes, audio, reply } => {
-                let (config, world) = (self.media.clone(), self.world.clone());
+                let (config, world) = (self.media_config(), self.world.clone());
                 tokio::spawn(async move {
                     let media = match audio.open().await {
                         Ok((source, sink)) => {
-                            Session::offer(config, source, sink, Direction::SendRecv).await.map_err(Error::from)
+                            Session::offer(config.await, source, sink, Direction::SendRecv).await.map_err(Error::from)
                         }
                         Err(error) => Err(error),
                     };
@@ -205,7 +213,7 @@ impl Driver {
                     let _ = reply.send(Err(Error::NoSuchCall));
                     return;
                 };
-                let (config, world) = (self.media.clone(), self.world.clone());
+                let (config, world) = (self.media_config(), self.world.clone());
                 let wish = match manner {
                     Manner::Talk => Direction::SendRecv,
                     Manner::Screen => Direction::RecvOnly,
@@ -213,7 +221,7 @@ impl Driver {
                 tokio::spawn(async move {
                     let media = match audio.open().await {
                         Ok((source, sink)) => {
-                            Session::answer(config, source, sink, offer, wish).await.map_err(Error::from)
+                            Session::answer(config.await, source, sink, offer, wish).await.map_err(Error::from)
                         }
                         Err(error) => Err(error),
                     };
@@ -458,11 +466,15 @@ impl Driver {
 
     async fn event(&mut self, event: agent::Event) {
         let told = match event {
-            agent::Event::Online { relay, uri } => {
+            agent::Event::Online { relay, uri, stun_port } => {
                 let transport = self.transport(&uri);
+                self.learn_stun(&uri, stun_port);
                 Event::Online { relay, uri, transport }
             }
-            agent::Event::Offline { why } => Event::Offline { why },
+            agent::Event::Offline { why } => {
+                self.stun.send_if_modified(|stun| stun.is_none() && stun.insert(Vec::new()).is_empty());
+                Event::Offline { why }
+            }
             agent::Event::Dialling { call, relay } => {
                 self.calls.entry(call).or_default().dialled = Some(relay.uri.clone());
                 Event::Dialling { call, uri: relay.uri }
@@ -504,6 +516,30 @@ impl Driver {
             state.answered = Some(Instant::now());
         }
         self.tell(told);
+    }
+
+    /// Our node answers STUN at the host we dialled; media asks it how our sockets look from outside.
+    fn learn_stun(&self, uri: &str, port: Option<u16>) {
+        let host = uri.parse::<Target>().ok().map(|target| target.host().trim_matches(['[', ']']).to_owned());
+        let stun = self.stun.clone();
+        tokio::spawn(async move {
+            let found = match host.zip(port) {
+                Some(host) => tokio::net::lookup_host(host).await.map(Iterator::collect).unwrap_or_default(),
+                None => Vec::new(),
+            };
+            stun.send_replace(Some(found));
+        });
+    }
+
+    /// How media is set up: with the STUN servers known by now, or in a moment.
+    fn media_config(&self) -> impl Future<Output = media::Config> + use<> {
+        let (mut config, mut stun) = (self.media.clone(), self.stun.subscribe());
+        async move {
+            if let Ok(Ok(known)) = timeout(STUN_WAIT, stun.wait_for(Option::is_some)).await {
+                config.stun.extend(known.iter().flatten());
+            }
+            config
+        }
     }
 
     /// The peer would like to change what the call carries. Within sound both ways there is nothing to ask a person

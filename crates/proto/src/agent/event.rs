@@ -160,6 +160,8 @@ pub enum Event {
         relay: Did,
         /// Where it is.
         uri: String,
+        /// The UDP port on which that host answers STUN, if it says so.
+        stun_port: Option<u16>,
     },
     /// Our own node is out of reach.
     Offline {

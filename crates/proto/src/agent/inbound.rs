@@ -168,7 +168,7 @@ impl Agent {
         let identity = proven.map_or_else(|| self.engine.identity_of(&device).clone(), |proof| proof.identity);
         let message = verified.into_message();
         if let Message::Hello(hello) = &message {
-            return self.relay_said_hello(now, link, &hello.common.from, hello.in_reply_to);
+            return self.relay_said_hello(now, link, hello);
         }
         let over = message.session().and_then(|session| self.calls.get(&session)).map_or(link, |call| call.link);
         let via = self.links.get(&over).and_then(|link| link.bound().cloned());

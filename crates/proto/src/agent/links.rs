@@ -62,13 +62,14 @@ impl Agent {
 
     /// A verified `hello` of a relay. `in_reply_to` was compared with what we sent by the pipeline (SEM-1) if it was
     /// there; a hello without it is treated as a mismatch (HEL-5).
-    pub(super) fn relay_said_hello(&mut self, now: Now, id: LinkId, relay: &Did, in_reply_to: Option<Ulid>) {
+    pub(super) fn relay_said_hello(&mut self, now: Now, id: LinkId, said: &Hello) {
+        let relay = &said.common.from;
         let Some(link) = self.links.get_mut(&id) else { return };
         let State::Greeting { hello, .. } = link.state else {
             // A second hello changes nothing: the binding stands (HEL-5 has been satisfied once).
             return;
         };
-        if in_reply_to != Some(hello) {
+        if said.in_reply_to != Some(hello) {
             return self.distrust(now, id, relay, "its hello does not answer ours");
         }
         if link.relay.node.as_ref().is_some_and(|expected| expected != relay) {
@@ -84,7 +85,9 @@ impl Agent {
             if let Some(hints) = &mut self.hints {
                 hints.begin(now);
             }
-            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri }));
+            let told = said.capabilities.as_ref().and_then(|capabilities| capabilities.rest.get("stun_port"));
+            let stun_port = told.and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
+            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri, stun_port }));
         }
         self.introduced_over(id);
         self.invite_over(now, id);

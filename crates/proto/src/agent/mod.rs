@@ -179,6 +179,12 @@ impl Agent {
         &self.device
     }
 
+    /// Whether it has a node of its own, where calls come in.
+    #[must_use]
+    pub fn has_node(&self) -> bool {
+        self.home.is_some()
+    }
+
     /// What it remembers.
     #[must_use]
     pub fn memory(&self) -> &Memory {

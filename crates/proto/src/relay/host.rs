@@ -70,6 +70,8 @@ pub struct Config {
     pub addresses: Vec<String>,
     /// Whether a `hello` without `aud` is refused (HEL-12).
     pub requires_audience: bool,
+    /// The UDP port on which this node's hosts answer STUN, told to devices as `stun_port` among the capabilities.
+    pub stun_port: Option<u16>,
     /// How many message ids are remembered (RPL-5).
     pub seen: Limits,
     /// What each party may do.
@@ -121,6 +123,7 @@ impl Default for Config {
             engine: engine::Config::default(),
             addresses: Vec::new(),
             requires_audience: false,
+            stun_port: None,
             // What the rates below let through in one replay window, for one identity and for a busy node.
             seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },
             rates: Rates::default(),
@@ -824,6 +827,7 @@ impl Host {
     /// HEL-4.
     fn hello(&mut self, now: Now, in_reply_to: Ulid) -> Arc<str> {
         let rates = &self.config.rates;
+        let stun_port = self.config.stun_port.map(|port| ("stun_port".to_owned(), port.into()));
         let capabilities = Capabilities {
             max_envelope_bytes: 65_536, // CAP-1
             store_and_forward: Some(true),
@@ -834,7 +838,7 @@ impl Host {
                 rest: Map::new(),
             }),
             push_wake: None,
-            rest: Map::new(),
+            rest: stun_port.into_iter().collect(),
         };
         let hello = message::Hello {
             common: self.common(now, &[]),

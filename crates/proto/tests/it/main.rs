@@ -1,6 +1,7 @@
 //! The crate's integration tests, in one binary.
 
 mod abuse;
+mod agent;
 mod host;
 mod own;
 mod properties;

@@ -1,0 +1,622 @@
+//! One phone, its relay played by the test frame by frame: what an honest relay does, and what a dishonest one tries.
+
+use std::time::Duration;
+
+use dsip_proto::agent::{
+    Agent, Answer, Change, Config, Description, Event, Identity, Input, LinkChange, LinkId, Media, Memory, Output,
+    Policy, Question, Relay, Suspicion,
+};
+use dsip_proto::envelope::Signer;
+use dsip_proto::hints;
+use dsip_proto::identity::{Document, KeyId, SecretKey, delegate};
+use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::wire::media::{Transport, VersionBlock};
+use dsip_proto::wire::message::{self, Capabilities, Common, Introduction, Invite, Progress};
+use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId, Status, TransportId};
+use dsip_proto::wire::{Did, Envelope, Kind, Message, Reason, Ulid, json};
+
+const START: Now = Now { tick: Tick::from_micros(1_000_000), wall: Wall::from_secs(1_760_000_000) };
+const LINK: LinkId = LinkId(1);
+const DAY: u64 = 86_400;
+
+/// Somebody with an identity and one device.
+struct Person {
+    identity: SecretKey,
+    device: SecretKey,
+    until: u64,
+}
+
+impl Person {
+    fn new(n: u8) -> Self {
+        let key = |n| SecretKey::from_bytes(&[n; 32]);
+        Self { identity: key(n), device: key(n + 100), until: START.wall.secs() + DAY }
+    }
+
+    fn did(&self) -> Did {
+        self.identity.did()
+    }
+
+    fn device(&self) -> Did {
+        self.device.did()
+    }
+
+    fn delegation(&self) -> Envelope {
+        let kid = self.identity.public().kid();
+        delegate(&self.identity, &kid, &self.device(), &["dsip.signaling"], START.wall.secs() - 1, self.until)
+    }
+
+    fn signer(&self) -> Signer {
+        Signer::new(self.device.clone(), self.device.public().kid(), vec![self.delegation()])
+    }
+}
+
+fn relay_key() -> SecretKey {
+    SecretKey::from_bytes(&[9; 32])
+}
+
+fn relay() -> Relay {
+    Relay { uri: "wss://relay.example/dsip".into(), bindings: Vec::new(), node: Some(relay_key().did()) }
+}
+
+/// A phone and the moment it lives in.
+struct Bench {
+    agent: Agent,
+    now: Now,
+    rng: rand_chacha::ChaCha20Rng,
+    outputs: Vec<Output>,
+}
+
+impl Bench {
+    fn new(owner: &Person, policy: Policy, publish: bool) -> Self {
+        let identity = Identity {
+            did: owner.did(),
+            device: owner.device.clone(),
+            delegations: vec![owner.delegation()],
+            name: Some("Bob".into()),
+        };
+        let config = Config { identity, policy, node: Some(relay()), publish, memory: Memory::default() };
+        let agent = Agent::new(config, Seed::new([1; 32]), START);
+        let mut bench = Self { agent, now: START, rng: Seed::new([2; 32]).into_rng(), outputs: Vec::new() };
+        bench.drain();
+        bench
+    }
+
+    /// The same, bound at its relay.
+    fn bound(owner: &Person) -> Self {
+        let mut bench = Self::new(owner, Policy::default(), false);
+        bench.greet();
+        bench.outputs.clear();
+        bench
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.agent.poll(self.now) {
+                Output::Idle { .. } => return,
+                output => self.outputs.push(output),
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.agent.handle(self.now, input);
+        self.drain();
+    }
+
+    fn receive(&mut self, frame: &str) {
+        self.input(Input::Received { link: LINK, frame });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.later(time);
+        self.input(Input::Tick);
+    }
+
+    fn common(&mut self, from: Did) -> Common {
+        let issued_at = self.now.wall.secs();
+        Common {
+            dsip: VersionBlock::new(&[ProfileId::INTERACTIVE_MEDIA]),
+            id: Ulid::generate(self.now.wall, &mut self.rng),
+            from,
+            issued_at,
+            expires_at: issued_at + 60,
+        }
+    }
+
+    /// Opens the link and lets the relay say hello.
+    fn greet(&mut self) {
+        self.input(Input::Link(LINK, LinkChange::Up));
+        let hello = self.sent(Kind::Hello).expect("the phone says hello first");
+        let reply = self.hello(&relay_key(), Some(hello.common().id));
+        self.receive(&reply);
+    }
+
+    fn hello(&mut self, key: &SecretKey, in_reply_to: Option<Ulid>) -> String {
+        let mut common = self.common(key.did());
+        common.dsip = VersionBlock::new(&[]);
+        let capabilities = in_reply_to.map(|_| Capabilities {
+            max_envelope_bytes: 65_536,
+            store_and_forward: None,
+            offline_retention_s: None,
+            rate_limit: None,
+            push_wake: None,
+            rest: serde_json::Map::new(),
+        });
+        let bindings = in_reply_to.is_none().then(|| vec![dsip_proto::wire::token::BindingId::WS]);
+        let hello = message::Hello { common, on_behalf_of: None, bindings, in_reply_to, capabilities };
+        Signer::of_key(key.clone()).sign(&hello.into()).text()
+    }
+
+    /// The last message of that type which left.
+    fn sent(&self, kind: Kind) -> Option<Message> {
+        let read = |output: &Output| match output {
+            Output::Transmit { frame, .. } => Some(open(frame)),
+            _ => None,
+        };
+        self.outputs.iter().rev().filter_map(read).find(|message| message.kind() == kind)
+    }
+
+    fn events(&self) -> impl Iterator<Item = &Event> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Event(event) => Some(event),
+            _ => None,
+        })
+    }
+
+    fn closed(&self) -> bool {
+        self.outputs.iter().any(|output| matches!(output, Output::Close(LINK)))
+    }
+
+    fn media_started(&self) -> bool {
+        self.outputs.iter().any(|output| matches!(output, Output::Media(_, Media::Start(_))))
+    }
+
+    /// Calls somebody over the bound link.
+    fn call(&mut self, to: Did) -> Ulid {
+        let call = self.agent.call(self.now, to, Vec::new(), offer()).expect("placed");
+        self.drain();
+        call
+    }
+}
+
+fn open(frame: &str) -> Message {
+    let envelope = Envelope::parse(frame).expect("an envelope");
+    let payload = String::from_utf8(envelope.payload_bytes()).expect("text");
+    Message::from_json(json::parse(&payload).expect("JSON").root).expect("a message")
+}
+
+fn sdp(setup: &str, direction: &str, ufrag: &str) -> String {
+    [
+        "v=0",
+        "o=- 1 1 IN IP4 0.0.0.0",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE 0",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+        "c=IN IP4 0.0.0.0",
+        "a=mid:0",
+        &format!("a={direction}"),
+        "a=rtcp-mux",
+        "a=rtpmap:111 opus/48000/2",
+        &format!("a=ice-ufrag:{ufrag}"),
+        "a=ice-pwd:passwordpasswordpassword",
+        "a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
+        &format!("a=setup:{setup}"),
+        "",
+    ]
+    .join("\r\n")
+}
+
+fn offer() -> Description {
+    Description::voice(Direction::SendRecv, sdp("actpass", "sendrecv", "offerer"))
+}
+
+fn selection() -> Description {
+    Description::voice(Direction::SendRecv, sdp("active", "sendrecv", "answerer"))
+}
+
+fn transports(description: &Description) -> Vec<Transport> {
+    vec![Transport::new(TransportId::WEBRTC).with_sdp("trickle", &description.sdp)]
+}
+
+fn invite(bench: &mut Bench, from: &Person, to: Did) -> Message {
+    let common = bench.common(from.device());
+    let offer = offer();
+    Invite {
+        common,
+        to,
+        transports: transports(&offer),
+        media: offer.media,
+        intent: None,
+        identity: None,
+        policy: None,
+        grant: None,
+    }
+    .into()
+}
+
+fn answer(bench: &mut Bench, from: &Person, to: Did, session: Ulid) -> Message {
+    let common = bench.common(from.device());
+    let selection = selection();
+    let transports = transports(&selection);
+    let (answered_by, media) = (AnsweredBy::USER, selection.media);
+    message::Answer { common, to, session, answered_by, media, transports, policy: None, in_reply_to: None }.into()
+}
+
+fn not_a_party(event: &Event, of: Kind) -> bool {
+    matches!(event, Event::Security { what: Suspicion::NotAParty { kind }, .. } if *kind == of)
+}
+
+#[test]
+fn hel_12_the_hello_names_whom_it_is_for_and_for_whom_the_device_speaks() {
+    let bob = Person::new(1);
+    let mut bench = Bench::new(&bob, Policy::default(), false);
+    bench.input(Input::Link(LINK, LinkChange::Up));
+    let Some(Output::Transmit { frame, .. }) = bench.outputs.last() else { panic!("the phone says hello first") };
+    let header = Envelope::parse(frame).expect("an envelope").header_bytes();
+    let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+    assert_eq!(header["aud"], relay_key().did().as_str());
+    let Message::Hello(hello) = open(frame) else { panic!("a hello") };
+    assert_eq!((hello.common.from, hello.on_behalf_of), (bob.device(), Some(bob.did())));
+}
+
+#[test]
+fn hel_5_6_a_relay_hello_that_is_not_an_answer_to_ours_from_whom_we_dialled_closes_the_link() {
+    let other = SecretKey::from_bytes(&[77; 32]);
+    for (what, key, right_id) in [("another relay", &other, true), ("a spliced hello", &relay_key(), false)] {
+        let mut bench = Bench::new(&Person::new(1), Policy::default(), false);
+        bench.input(Input::Link(LINK, LinkChange::Up));
+        let ours = bench.sent(Kind::Hello).expect("a hello").common().id;
+        let wrong = Ulid::generate(bench.now.wall, &mut bench.rng);
+        let hello = bench.hello(key, Some(if right_id { ours } else { wrong }));
+        bench.receive(&hello);
+        assert!(bench.closed(), "{what}");
+        assert!(!bench.events().any(|event| matches!(event, Event::Online { .. })), "{what}");
+    }
+}
+
+#[test]
+fn hel_8_a_relay_that_says_nothing_is_left_and_dialled_again_with_back_off() {
+    let mut bench = Bench::new(&Person::new(1), Policy::default(), false);
+    bench.input(Input::Link(LINK, LinkChange::Up));
+    bench.pass(Duration::from_secs(10));
+    assert!(bench.closed());
+    bench.outputs.clear();
+    bench.pass(Duration::from_secs(61));
+    assert!(bench.outputs.iter().any(|output| matches!(output, Output::Dial(LINK, _))), "{:?}", bench.outputs);
+}
+
+#[test]
+fn pty_2_only_a_device_of_the_invited_identity_answers() {
+    let (alice, bob, mallory) = (Person::new(1), Person::new(2), Person::new(3));
+    let mut bench = Bench::bound(&alice);
+    let call = bench.call(bob.did());
+    // A relay that lies hands the call to somebody else.
+    let forged = answer(&mut bench, &mallory, alice.device(), call);
+    bench.receive(&mallory.signer().sign(&forged).text());
+    assert!(!bench.media_started());
+    assert!(bench.events().any(|event| not_a_party(event, Kind::Answer)));
+    let real = answer(&mut bench, &bob, alice.device(), call);
+    bench.receive(&bob.signer().sign(&real).text());
+    assert!(bench.media_started());
+    let answered = bench.events().find_map(|event| match event {
+        Event::Answered { party, .. } => Some(party.clone()),
+        _ => None,
+    });
+    assert_eq!(answered.map(|party| (party.identity, party.device)), Some((bob.did(), bob.device())));
+}
+
+#[test]
+fn web_103_an_answer_whose_sdp_is_unusable_opens_nothing_and_releases_that_leg_alone() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&alice);
+    let call = bench.call(bob.did());
+    let Message::Answer(mut broken) = answer(&mut bench, &bob, alice.device(), call) else { panic!("an answer") };
+    let bare = sdp("active", "sendrecv", "x").replace("UDP/TLS/RTP/SAVPF", "RTP/AVP");
+    broken.transports = vec![Transport::new(TransportId::WEBRTC).with_sdp("trickle", &bare)];
+    bench.receive(&bob.signer().sign(&broken.into()).text());
+    assert!(!bench.media_started());
+    assert!(matches!(bench.sent(Kind::Bye), Some(Message::Bye(bye)) if bye.reason == Reason::MEDIA_FAILED));
+    let good = answer(&mut bench, &bob, alice.device(), call);
+    bench.receive(&bob.signer().sign(&good).text());
+    assert!(bench.media_started(), "the attempt went on");
+}
+
+#[test]
+fn web_31_an_offer_that_cannot_be_used_never_rings() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&bob);
+    let Message::Invite(mut plain) = invite(&mut bench, &alice, bob.did()) else { panic!("an invite") };
+    let bare = offer().sdp.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP");
+    plain.transports = vec![Transport::new(TransportId::WEBRTC).with_sdp("trickle", &bare)];
+    bench.receive(&alice.signer().sign(&plain.into()).text());
+    assert!(!bench.events().any(|event| matches!(event, Event::Incoming { .. })));
+    let Some(Message::Reject(reject)) = bench.sent(Kind::Reject) else { panic!("a reject") };
+    assert_eq!(reject.reason, Reason::MEDIA_ENCRYPTION_REQUIRED);
+    assert!(reject.detail.is_some(), "WEB-33");
+}
+
+#[test]
+fn ses_7_media_opens_after_our_signed_answer_has_left_and_not_before() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&bob);
+    let invite = invite(&mut bench, &alice, bob.did());
+    bench.receive(&alice.signer().sign(&invite).text());
+    let call = invite.common().id;
+    assert!(
+        bench.events().any(|event| matches!(event, Event::Incoming { party, .. } if party.identity == alice.did()))
+    );
+    assert!(!bench.media_started());
+    bench.outputs.clear();
+    bench.agent.accept(bench.now, call, selection(), AnsweredBy::USER).expect("accepted");
+    bench.drain();
+    let place = |wanted: fn(&Output) -> bool| bench.outputs.iter().position(wanted).expect("it is there");
+    let answer = place(|output| matches!(output, Output::Transmit { frame, .. } if open(frame).kind() == Kind::Answer));
+    let start = place(|output| matches!(output, Output::Media(_, Media::Start(_))));
+    assert!(answer < start);
+    assert!(bench.agent.accept(bench.now, call, selection(), AnsweredBy::USER).is_err(), "once");
+}
+
+#[test]
+fn busy_and_do_not_disturb_are_said_without_ringing() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    for (policy, reason) in [
+        (Policy { calls: 0, ..Policy::default() }, Reason::ENDPOINT_BUSY),
+        (Policy { do_not_disturb: true, ..Policy::default() }, Reason::ENDPOINT_UNAVAILABLE),
+        (Policy { first_contact: true, ..Policy::default() }, Reason::POLICY_FIRST_CONTACT_REQUIRED),
+    ] {
+        let mut bench = Bench::new(&bob, policy, false);
+        bench.greet();
+        let invite = invite(&mut bench, &alice, bob.did());
+        bench.receive(&alice.signer().sign(&invite).text());
+        assert!(!bench.events().any(|event| matches!(event, Event::Incoming { .. })), "{reason}");
+        assert!(
+            matches!(bench.sent(Kind::Reject), Some(Message::Reject(reject)) if reject.reason == reason),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn pty_6_a_call_ends_when_the_delegation_of_the_other_device_does() {
+    let (mut alice, bob) = (Person::new(1), Person::new(2));
+    alice.until = START.wall.secs() + 600;
+    let mut bench = Bench::bound(&bob);
+    let invite = invite(&mut bench, &alice, bob.did());
+    bench.receive(&alice.signer().sign(&invite).text());
+    bench.agent.accept(bench.now, invite.common().id, selection(), AnsweredBy::USER).expect("accepted");
+    bench.drain();
+    bench.outputs.clear();
+    bench.pass(Duration::from_secs(599));
+    assert!(bench.sent(Kind::Bye).is_none());
+    bench.pass(Duration::from_secs(2));
+    assert!(matches!(bench.sent(Kind::Bye), Some(Message::Bye(bye)) if bye.reason == Reason::POLICY_TERMINATED));
+    assert!(bench.outputs.iter().any(|output| matches!(output, Output::Media(_, Media::Stop))));
+}
+
+#[test]
+fn a_did_web_caller_waits_for_the_document_and_rings_in_order() {
+    let bob = Person::new(2);
+    let (identity, device) = (SecretKey::from_bytes(&[41; 32]), SecretKey::from_bytes(&[42; 32]));
+    let web: Did = "did:web:example.com".parse().expect("a DID");
+    let kid = KeyId::new(web.clone(), "key-1").expect("a kid");
+    let delegation =
+        delegate(&identity, &kid, &device.did(), &["dsip.signaling"], START.wall.secs() - 1, START.wall.secs() + DAY);
+    let signer = Signer::new(device.clone(), device.public().kid(), vec![delegation]);
+    let caller = Person { identity: identity.clone(), device, until: 0 };
+    let mut bench = Bench::bound(&bob);
+    let invite = invite(&mut bench, &caller, bob.did());
+    bench.receive(&signer.sign(&invite).text());
+    let asked = bench.outputs.iter().find_map(|output| match output {
+        Output::Ask(ask, Question::Document(did)) => Some((*ask, did.clone())),
+        _ => None,
+    });
+    let (ask, did) = asked.expect("the document is asked for");
+    assert_eq!(did, web);
+    // The cancel needs no document, but it must not overtake its invite.
+    let common = bench.common(caller.device());
+    let cancel = message::Cancel {
+        common,
+        to: bob.did(),
+        session: invite.common().id,
+        reason: Reason::USER_CANCELLED,
+        detail: None,
+        retry_after: None,
+    };
+    bench.receive(&signer.sign(&cancel.into()).text());
+    assert_eq!(bench.events().count(), 0);
+    let document = Document::new(web.clone(), "key-1", identity.public(), Vec::new());
+    bench.input(Input::Answer(ask, Answer::Document(Some(document))));
+    let told: Vec<&Event> = bench.events().collect();
+    assert!(
+        matches!(&told[..], [Event::Incoming { party, .. }, Event::Ended { missed: true, .. }] if party.identity == web),
+        "{told:?}"
+    );
+    assert_eq!(bench.outputs.iter().filter(|output| matches!(output, Output::Ask(..))).count(), 1);
+}
+
+#[test]
+fn rpl_6_what_must_be_refused_after_a_restart_is_stored_before_it_acts() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::new(&bob, Policy { first_contact: true, ..Policy::default() }, false);
+    bench.greet();
+    bench.outputs.clear();
+    let common = bench.common(alice.device());
+    let identity = dsip_proto::wire::media::ClaimedIdentity { display_name: Some("Alice".into()), claims: None };
+    let purpose = Some("the boat".to_owned());
+    let introduction: Message = Introduction { common, to: bob.did(), identity, purpose, contact_token: None }.into();
+    let frame = alice.signer().sign(&introduction).text();
+    bench.receive(&frame);
+    let order: Vec<&str> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Persist(Change::Seen(_)) => Some("seen"),
+            Output::Persist(Change::Memory(memory)) if !memory.requests.is_empty() => Some("request"),
+            Output::Event(Event::Introduced { .. }) => Some("told"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order.first(), Some(&"seen"));
+    assert_eq!(order.last(), Some(&"told"));
+    assert!(order.contains(&"request"));
+
+    let held = bench.outputs.iter().find_map(|output| match output {
+        Output::Persist(Change::Seen(held)) => Some(held.clone()),
+        _ => None,
+    });
+    let memory = Memory { seen: vec![held.expect("stored")], ..bench.agent.memory().clone() };
+    let identity =
+        Identity { did: bob.did(), device: bob.device.clone(), delegations: vec![bob.delegation()], name: None };
+    let config = Config { identity, policy: Policy::default(), node: Some(relay()), publish: false, memory };
+    let now = bench.now.later(Duration::from_secs(5));
+    let agent = Agent::new(config, Seed::new([8; 32]), now);
+    let mut again = Bench { agent, now, rng: Seed::new([9; 32]).into_rng(), outputs: Vec::new() };
+    again.drain();
+    again.greet();
+    again.receive(&frame);
+    assert!(
+        !again.events().any(|event| matches!(event, Event::Introduced { .. })),
+        "refused after the restart as well"
+    );
+}
+
+#[test]
+fn dht_30_hints_are_published_only_by_choice_while_online_and_signed_afresh() {
+    let bob = Person::new(2);
+    let published = |bench: &Bench| -> Vec<String> {
+        let hint = |output: &Output| match output {
+            Output::Publish(hint) => Some(hint.clone()),
+            _ => None,
+        };
+        bench.outputs.iter().filter_map(hint).collect()
+    };
+    let mut silent = Bench::new(&bob, Policy::default(), false);
+    silent.greet();
+    silent.pass(Duration::from_secs(1000));
+    assert!(published(&silent).is_empty(), "DHT-31");
+
+    let mut bench = Bench::new(&bob, Policy::default(), true);
+    assert!(published(&bench).is_empty(), "no node knows us yet");
+    bench.greet();
+    bench.pass(Duration::from_secs(240));
+    bench.pass(Duration::from_secs(240));
+    let hints = published(&bench);
+    assert_eq!(hints.len(), 3);
+    let mut verifier = dsip_proto::envelope::Verifier::new(Default::default(), Seed::new([3; 32]));
+    let mut last = 0;
+    for (n, hint) in hints.iter().enumerate() {
+        let now = START.later(Duration::from_secs(240) * u32::try_from(n).expect("few"));
+        let record = hints::verify(&mut verifier, hint, now, &Default::default()).expect("a record");
+        assert!(record.standing().seq > last, "DHT-2");
+        last = record.standing().seq;
+        let endpoint = record.endpoints().first().expect("an endpoint");
+        assert_eq!(endpoint.rest["node"], relay_key().did().as_str());
+    }
+    bench.outputs.clear();
+    bench.input(Input::Link(LINK, LinkChange::Down("gone".into())));
+    bench.pass(Duration::from_secs(240));
+    assert!(published(&bench).is_empty(), "what it would say is not true any more");
+}
+
+#[test]
+fn ws_23_what_was_to_be_said_during_an_outage_is_said_after_it() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&bob);
+    let invite = invite(&mut bench, &alice, bob.did());
+    bench.receive(&alice.signer().sign(&invite).text());
+    bench.input(Input::Link(LINK, LinkChange::Down("lost".into())));
+    bench.outputs.clear();
+    bench.agent.decline(bench.now, invite.common().id).expect("declined");
+    bench.drain();
+    assert!(bench.sent(Kind::Reject).is_none(), "there is no link");
+    bench.pass(Duration::from_secs(2));
+    bench.greet();
+    let kinds: Vec<Kind> = bench
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Transmit { frame, .. } => Some(open(frame).kind()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds, [Kind::Hello, Kind::Reject]);
+}
+
+#[test]
+fn a_call_tries_the_places_it_was_given_in_order_and_says_when_none_is_left() {
+    let alice = Person::new(1);
+    let identity = Identity { did: alice.device(), device: alice.device.clone(), delegations: Vec::new(), name: None };
+    let config = Config { identity, policy: Policy::default(), node: None, publish: false, memory: Memory::default() };
+    let agent = Agent::new(config, Seed::new([1; 32]), START);
+    let mut bench = Bench { agent, now: START, rng: Seed::new([2; 32]).into_rng(), outputs: Vec::new() };
+    let place = |n: u8| Relay { uri: format!("wss://{n}.example/dsip"), bindings: Vec::new(), node: None };
+    let to = Person::new(2).did();
+    assert!(bench.agent.call(bench.now, to.clone(), Vec::new(), offer()).is_err(), "nowhere to dial");
+    let call = bench.agent.call(bench.now, to, vec![place(1), place(2), place(1)], offer()).expect("placed");
+    bench.drain();
+    bench.input(Input::Link(LinkId(1), LinkChange::Down("refused".into())));
+    bench.input(Input::Link(LinkId(2), LinkChange::Down("refused too".into())));
+    let told: Vec<String> = bench
+        .events()
+        .map(|event| match event {
+            Event::Dialling { relay, .. } => relay.uri.clone(),
+            Event::Unreachable { call: lost, why } if *lost == call => why.clone(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["wss://1.example/dsip", "wss://2.example/dsip", "refused too"]);
+    assert_eq!(bench.agent.live_calls().count(), 0);
+}
+
+#[test]
+fn a_relay_that_cannot_deliver_ends_the_attempt_at_once_and_nobody_else_can_claim_so() {
+    let (alice, bob, mallory) = (Person::new(1), Person::new(2), Person::new(3));
+    let mut bench = Bench::bound(&alice);
+    let call = bench.call(bob.did());
+    for (key, ends) in [(&mallory.device, false), (&relay_key(), true)] {
+        let mut common = bench.common(key.did());
+        common.dsip = VersionBlock::new(&[]);
+        let error = message::Error {
+            common,
+            to: alice.device(),
+            reason: Reason::TRANSPORT_UNKNOWN_RECIPIENT,
+            detail: None,
+            retry_after: None,
+            session: None,
+            in_reply_to: Some(call),
+        };
+        bench.receive(&Signer::of_key(key.clone()).sign(&error.into()).text());
+        let ended = bench.events().any(
+            |event| matches!(event, Event::Ended { reason, .. } if *reason == Reason::TRANSPORT_UNKNOWN_RECIPIENT),
+        );
+        assert_eq!(ended, ends);
+    }
+}
+
+#[test]
+fn prg_12_progress_of_a_device_of_the_callee_is_told_and_commits_nothing() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&alice);
+    let call = bench.call(bob.did());
+    let common = bench.common(bob.device());
+    let (to, status) = (alice.device(), Status::RINGING);
+    let progress = Progress { common, to, session: call, status, ring_timeout: None, queue_timeout: None };
+    bench.receive(&bob.signer().sign(&progress.into()).text());
+    assert!(bench.events().any(|event| matches!(event, Event::Progress { device, .. } if *device == bob.device())));
+    assert!(!bench.media_started());
+}
+
+#[test]
+fn noise_on_a_link_changes_nothing_and_is_noticed() {
+    let mut bench = Bench::bound(&Person::new(1));
+    for noise in ["", "{}", "[]", "\u{0}", "{\"protected\":\"x\",\"payload\":\"x\",\"signature\":\"x\"}"] {
+        bench.receive(noise);
+    }
+    assert_eq!(bench.events().filter(|event| matches!(event, Event::Security { .. })).count(), 5);
+    assert!(!bench.closed());
+    for _ in 0..1_100 {
+        bench.receive("noise");
+    }
+    assert!(bench.closed(), "PTY-5: a relay that lets that much through is left");
+}

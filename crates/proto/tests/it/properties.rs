@@ -92,6 +92,11 @@ proptest! {
             prop_assert_ne!(hints::key(&lower), hints::key(&lower.to_uppercase()));
         }
     }
+}
+
+proptest! {
+    // Signatures are slow in a debug build, and there is little to find in more of them.
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_signed_message_comes_out_as_it_went_in(invite in any_invite(), identity in any::<[u8; 32]>(), device in any::<[u8; 32]>()) {

@@ -120,6 +120,7 @@ macro_rules! decoders {
         })*
 
         proptest! {
+            #![proptest_config(ProptestConfig::with_cases(64))]
             $(#[test]
             fn $mutated(file in any::<Index>(), changes in vec((any::<Index>(), any::<u8>()), 1..4)) {
                 let corpus = corpus(stringify!($name));

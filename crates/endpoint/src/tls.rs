@@ -15,7 +15,8 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, version,
 };
@@ -59,11 +60,11 @@ pub enum TlsError {
     Refused(#[from] rustls::Error),
 }
 
-/// A node's proof towards those who dial it: its certificate chain and the key of the first certificate.
+/// A node's proof towards those who dial it: the certificate of its own key, and perhaps one for its domain.
 #[derive(Debug)]
 pub struct Certificate {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: Arc<CertifiedKey>,
+    domain: Option<Arc<CertifiedKey>>,
 }
 
 impl Certificate {
@@ -94,22 +95,27 @@ impl Certificate {
         });
         params.serial_number = serial.finalize().get(..16).map(rcgen::SerialNumber::from_slice);
         let certificate = params.self_signed(&key)?;
-        Ok(Self { chain: vec![certificate.der().clone()], key: PrivateKeyDer::Pkcs8(pkcs8) })
+        let own = CertifiedKey::from_der(vec![certificate.der().clone()], pkcs8.into(), &provider())?;
+        Ok(Self { own: Arc::new(own), domain: None })
     }
 
-    /// A certificate chain and its key from PEM files, as an operator with a domain has them.
-    pub fn from_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+    /// The same, and a certificate chain with its key from PEM files, as an operator with a domain has them.
+    ///
+    /// Whoever expects the node's own key goes on seeing that; everybody else sees the domain's certificate. They are told
+    /// apart by what they can check: the former offer Ed25519 and nothing else, and no public authority certifies that.
+    pub fn with_domain(mut self, chain: &Path, key: &Path) -> Result<Self, TlsError> {
         let pem = read(key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|_| rustls::Error::General(format!("{} holds no private key in PEM form", key.display())))?;
-        Ok(Self { chain: certificates(chain)?, key })
+        self.domain = Some(Arc::new(CertifiedKey::from_der(certificates(chain)?, key, &provider())?));
+        Ok(self)
     }
 
-    /// The first certificate in PEM form, to be handed out as a root.
+    /// The certificate of the node's own key in PEM form, to be handed out as a root.
     #[must_use]
     pub fn pem(&self) -> String {
         use base64ct::{Base64, Encoding as _};
-        let text = Base64::encode_string(self.chain.first().map_or(&[][..], |first| first.as_ref()));
+        let text = Base64::encode_string(self.own.cert.first().map_or(&[][..], |first| first.as_ref()));
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
         let mut rest = text.as_str();
         while !rest.is_empty() {
@@ -149,9 +155,24 @@ impl Certificate {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])? // WS-9: TLS 1.2 is refused
             .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+            .with_cert_resolver(Arc::new(ByScheme { own: self.own.clone(), domain: self.domain.clone() }));
         config.cert_compressors = Vec::new();
         Ok(config)
+    }
+}
+
+/// Chooses the certificate that a client can check; see [`Certificate::with_domain`].
+#[derive(Debug)]
+struct ByScheme {
+    own: Arc<CertifiedKey>,
+    domain: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for ByScheme {
+    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let expects_key = client.signature_schemes().iter().all(|scheme| *scheme == SignatureScheme::ED25519);
+        let certificate = self.domain.as_ref().filter(|_| !expects_key).unwrap_or(&self.own);
+        Some(certificate.clone())
     }
 }
 
@@ -352,11 +373,11 @@ mod tests {
                 .expect("there is a root"),
         };
         let name = server_name(host).expect("a valid name");
-        verifier.verify_server_cert(&certificate.chain[0], &[], &name, &[], UnixTime::now()).map(|_| ())
+        verifier.verify_server_cert(&certificate.own.cert[0], &[], &name, &[], UnixTime::now()).map(|_| ())
     }
 
     fn key_of(certificate: &Certificate) -> [u8; 32] {
-        let parsed = ParsedCertificate::try_from(&certificate.chain[0]).expect("we made it");
+        let parsed = ParsedCertificate::try_from(&certificate.own.cert[0]).expect("we made it");
         let spki = parsed.subject_public_key_info();
         spki.as_ref().strip_prefix(&ED25519_SPKI[..]).and_then(|key| key.try_into().ok()).expect("an Ed25519 key")
     }

@@ -100,7 +100,7 @@ fn node() {
         let home = tempfile::tempdir().expect("a directory");
         let mut config = Config::new(home.path(), "127.0.0.1:0".parse().expect("an address"));
         let unlimited = Rate { burst: u32::MAX, every: Duration::from_micros(1) };
-        config.limits = Limits { connections: 100_000, per_address: 100_000 };
+        config.limits = Limits { connections: 100_000, per_address: 100_000, opens: unlimited };
         config.relay.seen = envelope::Limits { live_per_sender: usize::MAX, live: usize::MAX, ..Default::default() };
         config.relay.rates = Rates {
             envelopes: unlimited,

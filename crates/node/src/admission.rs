@@ -3,6 +3,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dsip_proto::relay::rate::{Buckets, Rate};
+use dsip_proto::time::Tick;
+
+/// Addresses whose rates are remembered at once.
+const MOST_ADDRESSES: usize = 262_144;
 
 /// The connections a node accepts.
 #[derive(Debug, Clone, Copy)]
@@ -11,12 +18,14 @@ pub struct Limits {
     pub connections: usize,
     /// From one address; for IPv6, from one /64.
     pub per_address: usize,
+    /// How fast one address may open them: each costs a handshake, whatever is said after it.
+    pub opens: Rate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // A few devices in each of a few hundred households behind one carrier's address.
-        Self { connections: 100_000, per_address: 1_024 }
+        Self { connections: 100_000, per_address: 1_024, opens: Rate { burst: 512, every: Duration::from_millis(20) } }
     }
 }
 
@@ -27,10 +36,11 @@ pub(crate) struct Admission {
     open: Arc<Mutex<Open>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
+    rates: Buckets<IpAddr>,
 }
 
 /// One connection's place; dropping it frees the place.
@@ -42,17 +52,19 @@ pub(crate) struct Place {
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, open: Arc::default() }
+        let rates = Buckets::new(limits.opens, MOST_ADDRESSES);
+        Self { limits, open: Arc::new(Mutex::new(Open { all: 0, by_address: HashMap::new(), rates })) }
     }
 
     /// A place for a connection from `address`, if there is one.
-    pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
+    pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Option<Place> {
         let address = network(address);
         let mut open = self.lock();
         let here = open.by_address.get(&address).copied().unwrap_or(0);
         if open.all >= self.limits.connections || here >= self.limits.per_address {
             return None;
         }
+        open.rates.take(&address, now).ok()?;
         open.all += 1;
         open.by_address.insert(address, here + 1);
         Some(Place { admission: self.clone(), address })
@@ -89,16 +101,31 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const AT: Tick = Tick::from_micros(1_000_000);
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
     #[test]
     fn places_are_counted_by_network_and_given_back() {
-        let admission = Admission::new(Limits { connections: 3, per_address: 2 });
-        let at = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let first = admission.admit(at("2001:db8::1")).expect("room");
-        let _second = admission.admit(at("2001:db8::2")).expect("room");
-        assert!(admission.admit(at("2001:db8::3")).is_none(), "the /64 is full");
-        let _third = admission.admit(at("192.0.2.1")).expect("room");
-        assert!(admission.admit(at("192.0.2.2")).is_none(), "the node is full");
+        let admission = Admission::new(Limits { connections: 3, per_address: 2, ..Limits::default() });
+        let first = admission.admit(address("2001:db8::1"), AT).expect("room");
+        let _second = admission.admit(address("2001:db8::2"), AT).expect("room");
+        assert!(admission.admit(address("2001:db8::3"), AT).is_none(), "the /64 is full");
+        let _third = admission.admit(address("192.0.2.1"), AT).expect("room");
+        assert!(admission.admit(address("192.0.2.2"), AT).is_none(), "the node is full");
         drop(first);
-        assert!(admission.admit(at("192.0.2.2")).is_some());
+        assert!(admission.admit(address("192.0.2.2"), AT).is_some());
+    }
+
+    #[test]
+    fn coming_and_going_is_limited_too() {
+        let opens = Rate { burst: 2, every: Duration::from_secs(1) };
+        let admission = Admission::new(Limits { opens, ..Limits::default() });
+        let knocks = |now| (0..5).filter(|_| admission.admit(address("192.0.2.1"), now).is_some()).count();
+        assert_eq!(knocks(AT), 2);
+        assert_eq!(knocks(AT + Duration::from_secs(1)), 1);
+        assert!(admission.admit(address("192.0.2.2"), AT).is_some(), "others are not concerned");
     }
 }

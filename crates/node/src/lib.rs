@@ -55,7 +55,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Where STUN is answered; by default on the next free port.
     pub stun: Option<SocketAddr>,
-    /// A certificate chain and its key in PEM files, for a node with a domain. By default the certificate is self-made.
+    /// A certificate chain and its key in PEM files, for a node with a domain: shown to those who do not expect the node's
+    /// own key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Where the DHT is served (TCP); by default on the next free port.
     pub dht: Option<SocketAddr>,
@@ -182,10 +183,10 @@ impl Node {
         let dht = start_dht(&config, &home, at, &resolver).await?;
 
         let hosts = hosts(&config.hosts, at.ip());
-        let certificate = match &config.certificate {
-            Some((chain, key)) => Certificate::from_files(chain, key)?,
-            None => Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?,
-        };
+        let mut certificate = Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?;
+        if let Some((chain, key)) = &config.certificate {
+            certificate = certificate.with_domain(chain, key)?;
+        }
         let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
         let stun_port = stun.local_addr().map_or(0, |at| at.port());

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use dsip_endpoint::clock;
 use dsip_endpoint::link::{self, Close, Deliver, outbox};
 use dsip_endpoint::tls::Certificate;
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
@@ -60,7 +61,7 @@ pub(crate) async fn serve(
             drop(incoming.retry());
             continue;
         }
-        let Some(place) = admission.admit(from.ip()) else {
+        let Some(place) = admission.admit(from.ip(), clock::now().tick) else {
             incoming.refuse();
             continue;
         };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dsip_endpoint::clock;
 use dsip_endpoint::link::{self, Deliver, HANDSHAKE_DEADLINE, outbox};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -49,7 +50,7 @@ pub(crate) async fn serve(
             }
         };
         // Dropping the socket is all the answer there is room for.
-        let Some(place) = admission.admit(from.ip()) else { continue };
+        let Some(place) = admission.admit(from.ip(), clock::now().tick) else { continue };
         connections.spawn(connection(tcp, from, acceptor.clone(), relay.clone(), about.clone(), place));
     }
     drop(listener);

@@ -34,7 +34,10 @@ impl Drop for Node {
 
 impl Node {
     async fn start(port: u16, ws: bool, quic: bool) -> Self {
-        let certificate = Certificate::self_signed(&SEED, "did:key:node", &[]).expect("made");
+        Self::with(port, ws, quic, Certificate::self_signed(&SEED, "did:key:node", &[]).expect("made")).await
+    }
+
+    async fn with(port: u16, ws: bool, quic: bool, certificate: Certificate) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("bound");
         let at = listener.local_addr().expect("an address");
         let seen = Arc::new(AtomicUsize::new(0));
@@ -162,6 +165,24 @@ async fn an_unknown_node_is_refused_with_advice_and_its_certificate_makes_it_kno
         assert_eq!(link.transport().id(), *bindings.last().expect("not empty"));
         say(&mut link, Stream::Control, "hello").await;
     }
+}
+
+#[tokio::test]
+async fn a_node_with_a_domain_shows_each_client_what_it_can_check() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let (chain, key) = (home.path().join("domain.pem"), home.path().join("domain.key"));
+    let domain = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+    std::fs::write(&chain, domain.cert.pem()).expect("written");
+    std::fs::write(&key, domain.signing_key.serialize_pem()).expect("written");
+    let certificate = Certificate::self_signed(&SEED, "did:key:node", &[]).expect("made");
+    let node = Node::with(0, true, true, certificate.with_domain(&chain, &key).expect("read")).await;
+
+    let mut by_key = dialer().open(&node.target(Some(SEED))).await.expect("its own key");
+    say(&mut by_key, Stream::Control, "hello").await;
+    let by_name: Target = format!("wss://localhost:{}/dsip", node.port).parse().expect("a target");
+    let trusting = Dialer::new(Roots::load(&[&chain]).expect("loaded"));
+    let mut by_name = trusting.open(&by_name).await.expect("the domain's certificate");
+    say(&mut by_name, Stream::Control, "hello").await;
 }
 
 #[tokio::test]

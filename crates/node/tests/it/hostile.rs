@@ -159,7 +159,7 @@ async fn garbage_on_every_port_disturbs_nobody() {
 
 #[tokio::test]
 async fn half_open_connections_count_and_are_bounded() {
-    let world = World::with(|config| config.limits = Limits { connections: 100, per_address: 4 }).await;
+    let world = World::with(|config| config.limits = Limits { per_address: 4, ..Limits::default() }).await;
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(TcpStream::connect(("127.0.0.1", world.port())).await.expect("connected"));

@@ -5,6 +5,7 @@ mod contact;
 mod faults;
 mod network;
 mod races;
+mod renegotiation;
 mod strangers;
 
 use dsip_proto::agent::Event;

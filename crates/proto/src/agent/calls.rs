@@ -105,6 +105,11 @@ impl Call {
         steps
     }
 
+    /// The identity at the other end, as far as proven; until then, whom the call was placed to.
+    pub(super) fn counterpart(&self) -> &Did {
+        self.party.as_ref().map_or(&self.to, |party| &party.identity)
+    }
+
     pub(super) fn is_live(&self) -> bool {
         !matches!(self.stage, Stage::Ended { .. })
     }
@@ -622,10 +627,8 @@ impl Agent {
         let undelivered = in_reply_to
             .filter(|id| self.calls.get(id).is_some_and(|call| call.outgoing && !call.active && call.is_live()));
         // The relay let another leg's answer through and not ours: RACE-4 keeps this session going, but nobody is there.
-        let unheard = in_reply_to.and_then(|id| {
-            let mut calls = self.calls.iter();
-            calls.find(|(_, call)| call.answer == Some(id) && call.is_live()).map(|(session, _)| *session)
-        });
+        let unheard = in_reply_to.filter(|id| !self.calls.contains_key(id)).and_then(|id| self.call_of(id));
+        let unheard = unheard.filter(|session| self.calls.get(session).is_some_and(Call::is_live));
         let session = session.or(undelivered).or(unheard);
         self.out.push_back(Output::Event(Event::Reported { session, reason: reason.clone() }));
         if let Some(session) = undelivered {
@@ -636,6 +639,12 @@ impl Agent {
             let _ = self.command(now, Command::Hangup { session, reason: Some(Reason::MEDIA_FAILED) });
             self.ended(now, session, Reason::SESSION_FAILED, Side::Peer);
         }
+    }
+
+    /// The call that a message of ours belongs to: its invite, or our answer to it.
+    pub(super) fn call_of(&self, message: Ulid) -> Option<Ulid> {
+        let mut calls = self.calls.iter();
+        calls.find(|(id, call)| **id == message || call.answer == Some(message)).map(|(id, _)| *id)
     }
 
     /// A call is over, whoever ended it: said once.

@@ -13,6 +13,7 @@ use crate::wire::media::{ClaimedIdentity, MediaDescriptor, Transport, is_subset}
 use crate::wire::token::TransportId;
 use crate::wire::{Did, Message, Ulid};
 
+use super::calls::Call;
 use super::link::State;
 use super::{Agent, AskId, Change, Description, LinkId, Output, Party, Question, Suspicion};
 
@@ -162,20 +163,33 @@ impl Agent {
             self.out.push_back(Output::Persist(Change::Seen(held.clone())));
         }
         let device = verified.signer().clone();
-        // DEL-24: what this envelope proves, or else what an earlier one did.
-        let proven = verified.proven().cloned();
+        let session = self.concerns(verified.message());
+        // DEL-24: what this envelope proves, or else what an earlier one did. Of several identities that a device acts for,
+        // the one at the other end of the call counts.
+        let expected = session.and_then(|session| self.calls.get(&session)).map(Call::counterpart);
+        let as_expected = verified.proofs().iter().find(|proof| Some(&proof.identity) == expected);
+        let proven = as_expected.or(verified.proven()).cloned();
         let until = proven.as_ref().map(|proof| proof.until);
         let identity = proven.map_or_else(|| self.engine.identity_of(&device).clone(), |proof| proof.identity);
         let message = verified.into_message();
         if let Message::Hello(hello) = &message {
             return self.relay_said_hello(now, link, hello);
         }
-        let over = message.session().and_then(|session| self.calls.get(&session)).map_or(link, |call| call.link);
+        let over = session.and_then(|session| self.calls.get(&session)).map_or(link, |call| call.link);
         let via = self.links.get(&over).and_then(|link| link.bound().cloned());
         // A message that went over another link than its session is not the relay's of that session (PTY-2).
         let via = if over == link { via } else { None };
         let inbound = Inbound { link, message, device, identity, until, via };
         self.dispatch(now, &inbound);
+    }
+
+    /// The session that a message is about: a relay's error names none, but what it answers belongs to one (RLY-5).
+    fn concerns(&self, message: &Message) -> Option<Ulid> {
+        let replied_to = match message {
+            Message::Error(error) => error.in_reply_to.and_then(|id| self.call_of(id)),
+            _ => None,
+        };
+        message.session().or(replied_to)
     }
 
     /// Hands a verified message to the session engine.

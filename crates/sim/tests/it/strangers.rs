@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dsip_proto::agent::{Event, Suspicion};
 use dsip_proto::wire::media::Transport;
-use dsip_proto::wire::message::{Answer, Bye, Cancel, Common, Progress, Reject, Update};
+use dsip_proto::wire::message::{Answer, Bye, Cancel, Common, Error, Progress, Reject, Update};
 use dsip_proto::wire::token::{AnsweredBy, Status};
 use dsip_proto::wire::{Did, Message, Reason, Ulid};
 use dsip_sim::network::HostId;
@@ -42,7 +42,7 @@ fn attacks(to: &Did, session: Ulid) -> Vec<Box<dyn FnOnce(Common) -> Message>> {
     let description = offer();
     let (media, transports): (Vec<_>, Vec<Transport>) = (description.media.clone(), description.transports());
     let to = || to.clone();
-    let (a, b, c, d, e, f) = (to(), to(), to(), to(), to(), to());
+    let (a, b, c, d, e, f, g) = (to(), to(), to(), to(), to(), to(), to());
     let (detail, retry_after) = (None::<String>, None);
     let (m, t) = (media.clone(), transports.clone());
     vec![
@@ -66,6 +66,11 @@ fn attacks(to: &Did, session: Ulid) -> Vec<Box<dyn FnOnce(Common) -> Message>> {
         Box::new(move |common| {
             Update { common, to: f, session, media, transports: Some(transports), answered_by: None, policy: None }
                 .into()
+        }),
+        Box::new(move |common| {
+            // As the caller's relay would say that nobody is there.
+            let (reason, in_reply_to) = (Reason::TRANSPORT_UNKNOWN_RECIPIENT, Some(session));
+            Error { common, to: g, reason, detail: None, retry_after: None, session: None, in_reply_to }.into()
         }),
     ]
 }

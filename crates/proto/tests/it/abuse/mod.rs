@@ -8,6 +8,7 @@ mod endpoint;
 mod frame;
 mod gateway;
 mod hint;
+mod host;
 mod json;
 mod link;
 mod message;
@@ -30,6 +31,11 @@ proptest! {
     #[test]
     fn relay_operations(data in vec(any::<u8>(), 0..3_000)) {
         relay::run(&data);
+    }
+
+    #[test]
+    fn host_operations(data in vec(any::<u8>(), 0..600)) {
+        host::run(&data);
     }
 
     #[test]
@@ -89,6 +95,11 @@ fn endpoint_corpus() {
 #[test]
 fn relay_corpus() {
     replay("relay", relay::run);
+}
+
+#[test]
+fn host_corpus() {
+    replay("host", host::run);
 }
 
 #[test]

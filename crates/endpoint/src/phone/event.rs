@@ -43,11 +43,11 @@ pub enum Event {
         /// Where.
         uri: String,
     },
-    /// The relay said a verified `hello`; the signed invite is on its way.
+    /// The signed invite is on its way.
     Invited {
         /// The call.
         call: Ulid,
-        /// The relay identity that its `hello` proved.
+        /// The relay that carries it: its `hello` proved so, or its key in TLS did and its `hello` has to follow.
         relay: Did,
         /// Over which binding, while the link stands.
         transport: Option<Transport>,

@@ -275,9 +275,9 @@ impl Agent {
         self.exchange(now, call, webrtc::Input::GatheringComplete);
     }
 
-    /// The links are bound, or a call was just placed: sends the invites that waited for this one.
+    /// A link is ready, or a call was just placed: sends the invites that waited for this one.
     pub(super) fn invite_over(&mut self, now: Now, id: LinkId) {
-        let Some(relay) = self.links.get(&id).and_then(|link| link.bound().cloned()) else { return };
+        let Some(relay) = self.links.get(&id).and_then(|link| link.listening().cloned()) else { return };
         let ready: Vec<(Ulid, Did)> = self
             .calls
             .iter()
@@ -305,6 +305,17 @@ impl Agent {
             .collect();
         for session in waiting {
             self.next_route(now, session, why);
+        }
+    }
+
+    /// A link was lost before its relay said a word: the invites that left with our `hello` were never taken.
+    pub(super) fn never_heard(&mut self, now: Now, id: LinkId, why: &str) {
+        let early = |call: &Call| call.link == id && call.outgoing && matches!(call.stage, Stage::Placed) && !call.active;
+        let lost: Vec<Ulid> = self.calls.iter().filter(|(_, call)| early(call)).map(|(session, _)| *session).collect();
+        for session in lost {
+            let _ = self.command(now, Command::Cancel { session });
+            self.out.push_back(Output::Event(Event::Unreachable { call: session, why: why.to_owned() }));
+            self.bury(now, session);
         }
     }
 

@@ -63,7 +63,7 @@ impl Agent {
 
     /// The link is bound: the introductions that waited for it have left.
     pub(super) fn introduced_over(&mut self, link: LinkId) {
-        let Some(relay) = self.links.get(&link).and_then(|link| link.bound().cloned()) else { return };
+        let Some(relay) = self.links.get(&link).and_then(|link| link.listening().cloned()) else { return };
         for (id, errand) in self.errands.iter_mut().filter(|(_, errand)| errand.link == link && !errand.sent) {
             errand.sent = true;
             self.out.push_back(Output::Event(Event::Asked { introduction: *id, relay: relay.clone() }));

@@ -175,11 +175,11 @@ pub enum Event {
         /// Where.
         relay: Relay,
     },
-    /// The relay said a verified `hello`, and the signed invite is on its way.
+    /// The signed invite is on its way.
     Invited {
         /// The call.
         call: Ulid,
-        /// The relay identity its `hello` proved.
+        /// The relay that carries it: its `hello` proved so, or its key in TLS did and its `hello` has to follow.
         relay: Did,
     },
     /// A device of the callee reports (PRG-12).

@@ -9,8 +9,9 @@
 //!    └───── WS-22 back-off ───── Resting ◄──────────────────┘
 //! ```
 //!
-//! Nothing but our own `hello` leaves before the relay's has been verified; what the sessions want to say waits here, in
-//! order and bounded. A lost connection changes no session (WS-5, WS-23).
+//! Nothing that arrives acts before the relay's `hello` has been verified. What the sessions want to say waits here for it, in
+//! order and bounded, except at a relay whose DID is known to be a key: TLS has proven that very key, so it may hear in the same
+//! flight what it would hear a round trip later. A lost connection changes no session (WS-5, WS-23).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -81,6 +82,15 @@ impl Link {
         }
     }
 
+    /// Whom we may talk to: who said a verified `hello`, or who proved the expected key in TLS and was sent ours.
+    pub(super) fn listening(&self) -> Option<&Did> {
+        match &self.state {
+            State::Bound { relay } => Some(relay),
+            State::Greeting { .. } => self.relay.node.as_ref().filter(|node| node.method() == "key"),
+            State::Dialling | State::Resting { .. } => None,
+        }
+    }
+
     /// The relay identity whose verified `hello` owns this connection (PTY-2).
     pub(super) fn bound(&self) -> Option<&Did> {
         match &self.state {
@@ -98,10 +108,14 @@ impl Link {
         self.state = State::Greeting { hello, until: now.tick + GREETING_LIMIT };
     }
 
-    /// The relay's `hello` was verified: back-off starts over (WS-25), and what waited may go, unless it has expired.
-    pub(super) fn bind(&mut self, relay: Did, now: Now) -> impl Iterator<Item = Waiting> + use<> {
+    /// The relay's `hello` was verified: back-off starts over (WS-25).
+    pub(super) fn bind(&mut self, relay: Did) {
         self.state = State::Bound { relay };
         self.attempt = 0;
+    }
+
+    /// What waited and may go now, unless it has expired.
+    pub(super) fn release(&mut self, now: Now) -> impl Iterator<Item = Waiting> + use<> {
         let secs = now.wall.secs();
         std::mem::take(&mut self.waiting).into_iter().filter(move |waiting| waiting.expires >= secs)
     }
@@ -168,7 +182,8 @@ mod tests {
         }
         let later = NOW.later(Duration::from_secs(20));
         let relay: Did = "did:web:relay.example".parse().expect("a DID");
-        let sent: Vec<_> = link.bind(relay, later).map(|waiting| waiting.frame).collect();
+        link.bind(relay);
+        let sent: Vec<_> = link.release(later).map(|waiting| waiting.frame).collect();
         assert_eq!(sent.first().map(String::as_str), Some("20"));
         assert_eq!(sent.len(), WAITING_LIMIT - 10);
     }

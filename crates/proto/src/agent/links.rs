@@ -58,6 +58,18 @@ impl Agent {
             link.greet(hello, now);
             self.out.push_back(Output::Transmit { link: id, frame, session: None });
         }
+        self.talk_over(now, id);
+    }
+
+    /// Says what waited for a link on which we may talk now.
+    fn talk_over(&mut self, now: Now, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.listening().is_some()) else { return };
+        for waiting in link.release(now) {
+            let Waiting { frame, session, .. } = waiting;
+            self.out.push_back(Output::Transmit { link: id, frame, session });
+        }
+        self.introduced_over(id);
+        self.invite_over(now, id);
     }
 
     /// A verified `hello` of a relay. `in_reply_to` was compared with what we sent by the pipeline (SEM-1) if it was
@@ -76,11 +88,8 @@ impl Agent {
             // HEL-6
             return self.distrust(now, id, relay, "it is not the relay we dialled");
         }
-        let flushed: Vec<Waiting> = link.bind(relay.clone(), now).collect();
+        link.bind(relay.clone());
         let (uri, purpose) = (link.relay.uri.clone(), link.purpose);
-        for waiting in flushed {
-            self.out.push_back(Output::Transmit { link: id, frame: waiting.frame, session: waiting.session });
-        }
         if purpose == Purpose::Home {
             if let Some(hints) = &mut self.hints {
                 hints.begin(now);
@@ -89,8 +98,7 @@ impl Agent {
             let stun_port = told.and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
             self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri, stun_port }));
         }
-        self.introduced_over(id);
-        self.invite_over(now, id);
+        self.talk_over(now, id);
     }
 
     fn distrust(&mut self, now: Now, id: LinkId, signer: &Did, why: &str) {
@@ -114,6 +122,7 @@ impl Agent {
         let Some(link) = self.links.get(&id) else { return };
         let home = link.purpose == Purpose::Home;
         let was_bound = link.bound().is_some();
+        let unheard = !was_bound && link.listening().is_some();
         if home {
             if let Some(hints) = &mut self.hints {
                 hints.pause();
@@ -131,12 +140,15 @@ impl Agent {
         }
         self.introductions_lost(id, why);
         self.try_elsewhere(now, id, why);
+        if unheard {
+            self.never_heard(now, id, why);
+        }
     }
 
     /// Puts an envelope on its way, or aside until the link is bound.
     pub(super) fn transmit(&mut self, link: LinkId, frame: String, session: Option<Ulid>, expires: u64) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        if state.bound().is_some() {
+        if state.listening().is_some() {
             self.out.push_back(Output::Transmit { link, frame, session });
         } else {
             state.hold(Waiting { frame, session, expires });

@@ -620,3 +620,31 @@ fn noise_on_a_link_changes_nothing_and_is_noticed() {
     }
     assert!(bench.closed(), "PTY-5: a relay that lets that much through is left");
 }
+
+#[test]
+fn qb_30_at_a_relay_known_by_its_key_the_invite_leaves_with_the_hello() {
+    let alice = Person::new(1);
+    let place = |node: Option<Did>| Relay { uri: "wss://bobs.example/dsip".into(), bindings: Vec::new(), node };
+    let web: Did = "did:web:bobs.example".parse().expect("a DID");
+    for (node, at_once) in [(Some(SecretKey::from_bytes(&[50; 32]).did()), true), (Some(web), false), (None, false)] {
+        let mut bench = Bench::bound(&alice);
+        let call = bench.agent.call(bench.now, Person::new(2).did(), vec![place(node)], offer()).expect("placed");
+        bench.input(Input::Link(LinkId(2), LinkChange::Up));
+        let kinds: Vec<Kind> = bench
+            .outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Transmit { link: LinkId(2), frame, .. } => Some(open(frame).kind()),
+                _ => None,
+            })
+            .collect();
+        let expected: &[Kind] = if at_once { &[Kind::Hello, Kind::Invite] } else { &[Kind::Hello] };
+        assert_eq!(kinds, expected);
+        if at_once {
+            // The relay turns out not to be one: nothing it says counts, and the call does not hang on a timer.
+            bench.input(Input::Received { link: LinkId(2), frame: "noise" });
+            let over = |event: &Event| matches!(event, Event::Unreachable { call: lost, .. } if *lost == call);
+            assert!(bench.events().any(over));
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::time::Now;
 use crate::wire::media::Policy;
 use crate::wire::message::{Provenance, Publish, Variant};
 use crate::wire::token::{CodecId, Integrity, Operation, TransportId};
-use crate::wire::{Did, Message, Ulid};
+use crate::wire::{Did, Ulid};
 
 /// What the receiver can play.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,11 +100,7 @@ pub fn evaluate<'a>(
     documents: &Documents,
 ) -> Result<Evaluation, Refusal> {
     let verified = verifier.verify_record(publication, now, documents, Ids::Known, check_publisher)?;
-    let publication = verified.pick(|message| match message {
-        Message::Publish(publish) => Some(publish),
-        _ => None,
-    });
-    let publication = publication.ok_or(Verdict::new(Code::SchemaInvalid))?;
+    let publication = verified.only::<Publish>().ok_or(Verdict::new(Code::SchemaInvalid))?;
     let publish = publication.message();
     let selected = publish.variants.iter().find(|variant| capabilities.can_play(variant));
     let statements: Vec<_> =
@@ -141,11 +137,7 @@ fn check_statement(
     documents: &Documents,
 ) -> Result<Statement, Refusal> {
     let verified = verifier.verify_record(frame, now, documents, Ids::Known, |_| Ok::<_, Refusal>(()))?;
-    let statement = verified.pick(|message| match message {
-        Message::Provenance(provenance) => Some(provenance),
-        _ => None,
-    });
-    let statement = statement.ok_or(Verdict::new(Code::SchemaInvalid))?;
+    let statement = verified.only::<Provenance>().ok_or(Verdict::new(Code::SchemaInvalid))?;
     let Provenance { original_publication, original_stream, processor, operation, input_variant, .. } =
         statement.message();
     let refuse_unless = |holds: bool, refusal| if holds { Ok(()) } else { Err(refusal) };

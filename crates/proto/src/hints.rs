@@ -14,7 +14,7 @@ use crate::identity::Documents;
 use crate::time::Now;
 use crate::wire::media::VersionBlock;
 use crate::wire::message::{Common, HintEndpoint, ReachabilityHint};
-use crate::wire::{Did, Envelope, Message, Ulid};
+use crate::wire::{Did, Envelope, Ulid};
 
 /// The Kademlia protocol that carries hints (DHT-6).
 pub const PROTOCOL: &str = "/dsip/hints/0.6";
@@ -126,12 +126,7 @@ pub fn verify(verifier: &mut Verifier, frame: &str, now: Now, documents: &Docume
         let own = authentic.string("subject") == Some(authentic.identity().as_str());
         if own { Ok(()) } else { Err(Refusal::SubjectMismatch) } // DHT-11
     })?;
-    let other_type = Verdict::new(Code::SchemaInvalid);
-    let hint = verified.pick(|message| match message {
-        Message::ReachabilityHint(hint) => Some(hint),
-        _ => None,
-    });
-    let hint = hint.ok_or(other_type)?;
+    let hint = verified.only::<ReachabilityHint>().ok_or(Verdict::new(Code::SchemaInvalid))?;
     let payload = Envelope::parse(hint.text()).map_err(|_| Verdict::new(Code::EnvelopeShape))?.payload().to_owned();
     let (seq, expires_at) = (hint.message().seq, hint.message().common.expires_at);
     Ok(Record { hint, standing: Standing { seq, expires_at, payload } })

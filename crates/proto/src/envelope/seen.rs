@@ -11,6 +11,10 @@ use crate::wire::{Did, Ulid};
 /// Ids are forgotten in batches of this many seconds, so that there are few batches, whatever their ids.
 const BATCH_SECS: u64 = 16;
 
+/// At most so many ids are forgotten when one is looked up, so that nobody waits for the end of a busy batch. Fewer than
+/// one comes in meanwhile.
+const FORGOTTEN_AT_ONCE: usize = 16;
+
 /// The ids a receiving component has seen, in its live window and among held types.
 ///
 /// Remembering and checking cost the same whatever the window holds, and it never outgrows its [`Limits`]: past them an id
@@ -163,16 +167,17 @@ impl Window {
     }
 
     fn forget(&mut self, now_secs: u64) {
-        while let Some(batch) = self.due.first_entry()
-            && *batch.key() < now_secs
-        {
-            for (id, sender) in batch.remove() {
-                self.ids.remove(&id);
-                if let Some(count) = self.senders.get_mut(&sender) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.senders.remove(&sender);
-                    }
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some(mut batch) = self.due.first_entry().filter(|batch| *batch.key() < now_secs) else { return };
+            let Some((id, sender)) = batch.get_mut().pop() else {
+                batch.remove();
+                continue;
+            };
+            self.ids.remove(&id);
+            if let Some(count) = self.senders.get_mut(&sender) {
+                *count -= 1;
+                if *count == 0 {
+                    self.senders.remove(&sender);
                 }
             }
         }
@@ -226,6 +231,19 @@ mod tests {
             Novelty::New,
             "held ids are apart"
         );
+    }
+
+    #[test]
+    fn rpl_5_a_busy_batch_is_forgotten_step_by_step() {
+        let mut seen = SeenIds::new(Limits::default(), &mut Seed::new([1; 32]).into_rng());
+        let (alice, mut ids) = (did("alice"), ids());
+        for id in ids.by_ref().take(1000) {
+            seen.insert(id, &alice, false, 100);
+        }
+        for step in 1..=1000usize.div_ceil(FORGOTTEN_AT_ONCE) {
+            assert_eq!(seen.novelty(ids.next().expect("endless"), &alice, false, 1000), Novelty::New);
+            assert_eq!(seen.len(), 1000usize.saturating_sub(step * FORGOTTEN_AT_ONCE));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::seen::HeldId;
 use super::stages::{Effective, Warning};
 use crate::identity::KeyId;
+use crate::wire::message::OneType;
 use crate::wire::{Did, Message};
 
 /// A message that passed every stage: signed by `signer`, who may speak for `identity`, fresh, new, and well-formed.
@@ -108,10 +109,11 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Message> {
-    /// The same proof about the message of one type; `None` if `pick` does not find it in there.
-    pub(crate) fn pick<T>(self, pick: impl FnOnce(Message) -> Option<T>) -> Option<Verified<T>> {
+    /// The same proof about a message of one type; `None` if it is of another.
+    #[must_use]
+    pub(crate) fn only<T: OneType>(self) -> Option<Verified<T>> {
         let Self { message, text, kid, identity, proofs, effective, warnings, audience, held } = self;
-        let message = pick(message)?;
+        let message = T::of(message)?;
         Some(Verified { message, text, kid, identity, proofs, effective, warnings, audience, held })
     }
 }

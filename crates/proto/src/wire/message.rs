@@ -46,6 +46,12 @@ pub enum MessageError {
     Schema(#[from] SchemaError),
 }
 
+/// One of the nineteen structs.
+pub(crate) trait OneType: Into<Message> {
+    /// The message, if it is of this type.
+    fn of(message: Message) -> Option<Self>;
+}
+
 /// Defines the message structs, [`Kind`] and [`Message`].
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident = $wire:literal {
@@ -141,6 +147,12 @@ macro_rules! messages {
                     self.common.write(&mut map, $wire)?;
                     $(write(&mut map, name!($field $($field_wire)?), &self.$field)?;)*
                     map.end()
+                }
+            }
+
+            impl OneType for $name {
+                fn of(message: Message) -> Option<Self> {
+                    if let Message::$name(message) = message { Some(message) } else { None }
                 }
             }
 

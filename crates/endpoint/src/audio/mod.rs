@@ -8,10 +8,13 @@
 //! | `loop:FILE` | the same, again and again | |
 //! | `exec:COMMAND` | a shell command's output | a shell command's input |
 //! | `-` | standard input | standard output |
+//! | `device` | the microphone (feature `sound`) | the loudspeaker (feature `sound`) |
 //!
 //! Commands and standard streams speak raw samples: 16 bit little-endian, mono, 48 kHz. A source is paced by the call, one
 //! frame of 20 ms at a time, and never blocks it: a command that is late yields silence.
 
+#[cfg(feature = "sound")]
+mod device;
 mod ogg;
 mod pipe;
 mod sink;
@@ -63,6 +66,12 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<f32>, String> {
         None if bytes.is_empty() => Err("the file is empty".into()),
         _ => Err("neither WAV nor Ogg/Opus".into()),
     }
+}
+
+/// What `device` means to a build without sound devices.
+#[cfg(not(feature = "sound"))]
+fn no_devices() -> Error {
+    Error::new("device", "this build has no sound devices; build it with --features sound")
 }
 
 /// The longest recording taken in, in samples: two hours.

@@ -15,6 +15,8 @@ enum Kind {
     Wav(wav::Writer),
     Ogg(Box<ogg::Writer>),
     Pipe(pipe::Writer),
+    #[cfg(feature = "sound")]
+    Device(super::device::Writer),
 }
 
 impl std::fmt::Debug for Sink {
@@ -40,6 +42,10 @@ impl Sink {
         let kind = match what.split_once(':') {
             _ if what == "-" => Kind::Pipe(pipe::Writer::stdout()),
             _ if matches!(what, "silence" | "none") => Kind::Discard,
+            #[cfg(feature = "sound")]
+            _ if what == "device" => Kind::Device(super::device::Writer::open()?),
+            #[cfg(not(feature = "sound"))]
+            _ if what == "device" => return Err(super::no_devices()),
             Some(("exec", command)) => Kind::Pipe(pipe::Writer::command(command)?),
             _ if matches!(extension, "ogg" | "opus") => Kind::Ogg(Box::new(ogg::Writer::create(Path::new(what))?)),
             _ if extension == "wav" => Kind::Wav(wav::Writer::create(Path::new(what))?),
@@ -58,6 +64,11 @@ impl Sink {
             Kind::Wav(writer) => writer.write(pcm),
             Kind::Ogg(writer) => writer.write(pcm),
             Kind::Pipe(writer) => writer.write(pcm),
+            #[cfg(feature = "sound")]
+            Kind::Device(writer) => {
+                writer.write(pcm);
+                Ok(())
+            }
         };
         if let Err(why) = written {
             self.failed = true;
@@ -75,6 +86,8 @@ impl Sink {
             Kind::Wav(writer) => writer.finish(),
             Kind::Ogg(writer) => writer.finish(),
             Kind::Pipe(writer) => writer.finish().await,
+            #[cfg(feature = "sound")]
+            Kind::Device(_) => Ok(()),
         };
         match finished {
             Ok(()) if self.failed => Err(Error::new(self.what, "could not be written completely")),

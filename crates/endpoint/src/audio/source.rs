@@ -13,8 +13,14 @@ pub struct Source {
 enum Kind {
     Silence,
     Endless(Box<dyn Iterator<Item = f32> + Send>),
-    Clip { samples: Vec<f32>, at: usize, repeat: bool },
+    Clip {
+        samples: Vec<f32>,
+        at: usize,
+        repeat: bool,
+    },
     Pipe(pipe::Reader),
+    #[cfg(feature = "sound")]
+    Device(super::device::Reader),
 }
 
 impl std::fmt::Debug for Source {
@@ -24,6 +30,8 @@ impl std::fmt::Debug for Source {
             Kind::Endless(_) => "Source::Endless",
             Kind::Clip { .. } => "Source::Clip",
             Kind::Pipe(_) => "Source::Pipe",
+            #[cfg(feature = "sound")]
+            Kind::Device(_) => "Source::Device",
         })
     }
 }
@@ -56,6 +64,10 @@ impl Source {
         let kind = match what.split_once(':') {
             _ if what == "-" => Kind::Pipe(pipe::Reader::stdin()),
             _ if matches!(what, "silence" | "none") => Kind::Silence,
+            #[cfg(feature = "sound")]
+            _ if what == "device" => Kind::Device(super::device::Reader::open()?),
+            #[cfg(not(feature = "sound"))]
+            _ if what == "device" => return Err(super::no_devices()),
             Some(("tone", hertz)) => return tone(what, hertz),
             Some(("exec", command)) => Kind::Pipe(pipe::Reader::command(command)?),
             Some(("loop", path)) => Kind::Clip { samples: read(Path::new(path))?, at: 0, repeat: true },
@@ -79,6 +91,8 @@ impl Source {
                 frame
             }
             Kind::Pipe(reader) => reader.next(),
+            #[cfg(feature = "sound")]
+            Kind::Device(reader) => reader.next(),
         };
         frame.resize(FRAME, 0.0);
         frame
@@ -91,6 +105,8 @@ impl Source {
             Kind::Silence | Kind::Endless(_) => false,
             Kind::Clip { samples, at, repeat } => !repeat && *at >= samples.len(),
             Kind::Pipe(reader) => reader.ended(),
+            #[cfg(feature = "sound")]
+            Kind::Device(reader) => reader.ended(),
         }
     }
 }

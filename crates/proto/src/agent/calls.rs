@@ -310,7 +310,8 @@ impl Agent {
 
     /// A link was lost before its relay said a word: the invites that left with our `hello` were never taken.
     pub(super) fn never_heard(&mut self, now: Now, id: LinkId, why: &str) {
-        let early = |call: &Call| call.link == id && call.outgoing && matches!(call.stage, Stage::Placed) && !call.active;
+        let early =
+            |call: &Call| call.link == id && call.outgoing && matches!(call.stage, Stage::Placed) && !call.active;
         let lost: Vec<Ulid> = self.calls.iter().filter(|(_, call)| early(call)).map(|(session, _)| *session).collect();
         for session in lost {
             let _ = self.command(now, Command::Cancel { session });

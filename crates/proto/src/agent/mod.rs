@@ -17,9 +17,6 @@
 //! an offer is usable and which candidates go when, [`envelope`](crate::envelope) who speaks. The agent routes between
 //! them, fills what the session engine decides to send with media, claims and times, signs it, and knows which link it
 //! leaves on.
-//! The engines decide one thing each and never meet: [`endpoint`] the session, [`webrtc`](crate::binding::webrtc) whether an
-//! offer is usable and which candidates go when, [`envelope`](crate::envelope) who speaks. The agent routes between them,
-//! fills what the session engine decides to send with media, claims and times, signs it, and knows which link it leaves on.
 //!
 //! Left to the driver on purpose: sockets, finding people, making SDP, playing and recording sound, asking a person.
 

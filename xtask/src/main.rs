@@ -2,6 +2,7 @@
 
 mod check;
 mod deps;
+mod net;
 mod rules;
 mod shell;
 mod source;

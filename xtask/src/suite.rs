@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::shell::{Failure, Outcome, Run, cargo, has, is_ci, root, target};
-use crate::{check, rules};
+use crate::{check, net, rules};
 
 /// Everything that is fast: rules, worlds, corpora, loopback. Ends with the totals over all crates.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -87,11 +87,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> Outcome {
 
 /// Real sockets behind real NAT.
 pub(crate) fn net(arguments: &[String]) -> Outcome {
-    let mut run = Run::new("python3", &["interop/net.py", &binary()?]);
-    for argument in arguments {
-        run = run.arg(argument);
-    }
-    run.run()
+    net::run(&binary()?, arguments)
 }
 
 /// Calls with an independent implementation.
@@ -147,8 +143,11 @@ pub(crate) fn ci(_: &[String]) -> Outcome {
     if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} failed"))) }
 }
 
-/// The shipped binary, built.
+/// The shipped binary, built; or the one that `DSIP_BINARY` names.
 fn binary() -> Result<String, Failure> {
+    if let Ok(binary) = std::env::var("DSIP_BINARY") {
+        return Ok(binary);
+    }
     cargo(&["build", "--release", "--locked", "-p", "dsip"]).run()?;
     Ok(target().join("release/dsip").display().to_string())
 }

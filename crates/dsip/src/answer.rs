@@ -55,7 +55,7 @@ pub(crate) enum Auto {
 
 /// Runs the command.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
-    let mut config = globals.owner()?;
+    let mut config = globals.owner().await?;
     if config.node.is_none() {
         let remedy = "give --node wss://HOST:PORT/dsip#did:key:…; dsip node prints it";
         return Err(Failure::usage("--node", "calls come in at a node, and none was given", remedy));

@@ -46,8 +46,8 @@ pub(crate) enum Identity {
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
     let teller = Teller::new(out);
     let config = match args.identity {
-        Some(Identity::Ephemeral) => globals.stranger()?,
-        None => globals.owner()?,
+        Some(Identity::Ephemeral) => globals.stranger().await?,
+        None => globals.owner().await?,
     };
     let (phone, mut events) = Phone::start(config, globals.network().await?)?;
     let located = locate(&phone, &args.target).await?;

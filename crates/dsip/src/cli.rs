@@ -51,6 +51,16 @@ pub(crate) struct Globals {
         help_heading = "Everywhere"
     )]
     pub(crate) dht: Vec<String>,
+    /// A STUN server, HOST:PORT, that tells a phone behind NAT its public address; may be repeated [default: my node's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = "DSIP_STUN",
+        value_delimiter = ',',
+        help_heading = "Everywhere"
+    )]
+    pub(crate) stun: Vec<String>,
     /// One more root certificate to trust, in PEM; may be repeated
     #[arg(
         long,

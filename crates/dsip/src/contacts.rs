@@ -89,7 +89,7 @@ fn list(memory: &Memory, teller: &Teller<'_>) {
 
 /// The owner's phone without a network: only its address book is changed.
 async fn offline(globals: &Globals) -> Result<Phone, Failure> {
-    let config = Config { node: None, ..globals.owner()? };
+    let config = Config { node: None, ..globals.owner().await? };
     let fault = |error: &dyn std::fmt::Display| Failure::fault("network", error, "try again");
     let roots = Roots::load::<&str>(&[]).map_err(|error| fault(&error))?;
     let network = Network::join(roots, &[], false).await.map_err(|error| fault(&error))?;

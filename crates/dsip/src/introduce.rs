@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
     let teller = Teller::new(out);
-    let (phone, mut events) = Phone::start(globals.owner()?, globals.network().await?)?;
+    let (phone, mut events) = Phone::start(globals.owner().await?, globals.network().await?)?;
     let located = locate(&phone, &args.target).await?;
     teller.found(&located);
     let introduction = phone.introduce(&located, args.purpose, args.token).await?;

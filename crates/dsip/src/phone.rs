@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use dsip_endpoint::home::Home;
 use dsip_endpoint::link::Target;
+use dsip_endpoint::media;
 use dsip_endpoint::phone::{Config, Error, Identity, JoinError, Network, Phone};
 use dsip_endpoint::resolve::{self, Located};
 use dsip_endpoint::tls::Roots;
@@ -34,20 +35,38 @@ impl Globals {
         self.node.as_ref().map(parse).transpose()
     }
 
+    /// How media reaches the network: with the STUN servers given, else with that of my node, which answers on the port
+    /// after its own unless its operator chose another.
+    async fn media(&self) -> Result<media::Config, Failure> {
+        let beside = |node: Target| Some(format!("{}:{}", node.host(), node.port().checked_add(1)?));
+        let mut stun = Vec::new();
+        if self.stun.is_empty() {
+            // A guess: a node without STUN there, or without an address now, is no reason not to call.
+            if let Some(guess) = self.node_target()?.and_then(beside) {
+                stun.extend(tokio::net::lookup_host(guess).await.into_iter().flatten());
+            }
+        }
+        for server in &self.stun {
+            let wrong = |error| Failure::usage("--stun", format!("{server}: {error}"), "write HOST:PORT");
+            stun.extend(tokio::net::lookup_host(server).await.map_err(wrong)?);
+        }
+        Ok(media::Config { stun, ..media::Config::default() })
+    }
+
     /// The phone of the home's owner.
-    pub(crate) fn owner(&self) -> Result<Config, Failure> {
+    pub(crate) async fn owner(&self) -> Result<Config, Failure> {
         let home = self.home()?;
         let profile = home.profile()?;
         let remedy = "have another device of yours delegate to it, see dsip id delegate";
         let did = profile.identity.ok_or_else(|| Failure::home("device", "nobody has delegated to it yet", remedy))?;
         let identity = Identity { did, device: home.device()?, delegations: home.delegations()?, name: profile.name };
-        Ok(Config { identity, policy: Policy::default(), home: Some(home), ..self.stranger()? })
+        Ok(Config { identity, policy: Policy::default(), home: Some(home), ..self.stranger().await? })
     }
 
     /// A phone of nobody in particular: a fresh identity.
-    pub(crate) fn stranger(&self) -> Result<Config, Failure> {
+    pub(crate) async fn stranger(&self) -> Result<Config, Failure> {
         let config = Config::ephemeral().map_err(|error| Failure::fault("identity", error, "try again"))?;
-        Ok(Config { node: self.node_target()?, ..config })
+        Ok(Config { node: self.node_target()?, media: self.media().await?, ..config })
     }
 }
 

@@ -96,7 +96,7 @@ async fn answering(globals: &Globals, id: &str) -> Result<(Ulid, Phone), Failure
     if !memory.contacts.requests().any(|(pending, _)| pending == id) {
         return Err(Failure::usage(id, "no such request is waiting", "see dsip requests"));
     }
-    let config = globals.owner()?;
+    let config = globals.owner().await?;
     if config.node.is_none() {
         return Err(Failure::usage("--node", "the answer leaves by my node, and none was given", "give --node URL"));
     }

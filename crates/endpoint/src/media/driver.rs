@@ -401,6 +401,7 @@ impl Driver {
             };
             trickle(events, candidate);
             self.query(local);
+            self.gathering = true;
         }
     }
 }

@@ -98,8 +98,30 @@ struct Call {
     /// The link it was dialled over.
     dialled: Option<String>,
     answered: Option<Instant>,
+    /// Whether the person only listens so far (SCR-1).
+    screening: bool,
+    gathered: Gathered,
     /// How it ended, while its recording is being completed.
     ended: Option<Event>,
+}
+
+impl Call {
+    /// Which way sound goes as far as we are concerned.
+    fn wish(&self) -> Direction {
+        if self.screening { Direction::RecvOnly } else { Direction::SendRecv }
+    }
+}
+
+/// What is known of this machine's own addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Gathered {
+    /// Still looking for the first time.
+    #[default]
+    Nothing,
+    /// All there were when last looked.
+    All,
+    /// All of then, and more since.
+    More,
 }
 
 pub(super) struct Driver {
@@ -243,6 +265,8 @@ impl Driver {
         let done = self.agent.update(clock::now(), call, from_media(&offer), Some(AnsweredBy::USER));
         if done.is_err() {
             session.roll_back().await;
+        } else if let Some(state) = self.calls.get_mut(&call) {
+            state.screening = false;
         }
         Ok(done?)
     }
@@ -267,7 +291,7 @@ impl Driver {
             }
             World::Offering(offering) => self.place(*offering),
             World::Answering(answering) => self.answer(*answering),
-            World::Media(call, event) => self.media_event(call, event),
+            World::Media(call, event) => self.media_event(call, event).await,
             World::Finished(call, summary) => self.finished(call, *summary),
             World::Published(Ok(accepted)) => self.tell(Event::Published { accepted }),
             World::Published(Err(why)) => self.tell(Event::Unpublished { why }),
@@ -335,6 +359,7 @@ impl Driver {
                 return Err(refused.into());
             }
             state.answered = Some(Instant::now());
+            state.screening = manner == Manner::Screen;
             self.follow(call, events);
             Ok(())
         });
@@ -353,13 +378,23 @@ impl Driver {
         });
     }
 
-    fn media_event(&mut self, call: Ulid, event: media::Event) {
+    async fn media_event(&mut self, call: Ulid, event: media::Event) {
         let now = clock::now();
         match event {
             media::Event::LocalCandidate(candidate) => {
+                let gathered = self.calls.get_mut(&call).map(|state| &mut state.gathered);
+                if let Some(gathered) = gathered.filter(|gathered| **gathered != Gathered::Nothing) {
+                    *gathered = Gathered::More;
+                }
                 self.agent.candidate(now, call, candidate.candidate, candidate.sdp_mid);
             }
-            media::Event::GatheringComplete => self.agent.gathered(now, call),
+            media::Event::GatheringComplete => {
+                let gathered = self.calls.get_mut(&call).map(|state| &mut state.gathered);
+                if gathered.map(|gathered| std::mem::replace(gathered, Gathered::All)) == Some(Gathered::More) {
+                    self.describe_anew(call).await;
+                }
+                self.agent.gathered(now, call);
+            }
             media::Event::Connected => self.tell(Event::Talking { call }),
             media::Event::Interrupted => self.tell(Event::Interrupted { call }),
             media::Event::Resumed => self.tell(Event::Resumed { call }),
@@ -371,6 +406,20 @@ impl Driver {
             }
             // `bye` decides, and it is on its way.
             media::Event::Closed => {}
+        }
+    }
+
+    /// This machine has other addresses than those it told of. The peer takes no candidates after the end marker (WEB-70),
+    /// but it takes a new description, and candidates that belong to that one (WEB-82, WEB-83).
+    async fn describe_anew(&mut self, call: Ulid) {
+        let Some(state) = self.calls.get(&call) else { return };
+        let Some(session) = &state.media else { return };
+        // Before the call is active, or while another offer is out, there is nothing to do: the checks that go out from
+        // the new address tell the peer of it wherever they get through.
+        let Ok(offer) = session.offer_update(state.wish()).await else { return };
+        if let Err(error) = self.agent.update(clock::now(), call, from_media(&offer), None) {
+            tracing::debug!(%error, "new addresses not described");
+            session.roll_back().await;
         }
     }
 
@@ -545,9 +594,10 @@ impl Driver {
     /// The peer would like to change what the call carries. Within sound both ways there is nothing to ask a person
     /// about: whoever is in a call agreed to that.
     async fn update_offered(&mut self, call: Ulid, offer: agent::Description, by: Option<AnsweredBy>) {
-        let Some(session) = self.calls.get(&call).and_then(|call| call.media.as_ref()) else { return };
+        let Some(state) = self.calls.get(&call) else { return };
+        let Some(session) = &state.media else { return };
         let now = clock::now();
-        match session.answer_update(to_media(&offer), Direction::SendRecv).await {
+        match session.answer_update(to_media(&offer), state.wish()).await {
             Ok(selection) => {
                 let selection = from_media(&selection);
                 let direction = selection.direction();

@@ -207,6 +207,9 @@ fn line(event: &Event) -> Option<(Line, Style)> {
                 Style::Bold,
             )
         }
+        Event::ContactsChanged => {
+            line("contacts-changed", json!({}), "another program changed who may call".into(), Style::Dim)
+        }
         Event::Asked { introduction, relay } => line(
             "asked",
             json!({ "introduction": introduction, "relay": relay }),

@@ -180,6 +180,12 @@ impl Home {
         SeenLog::open(self.dir.clone(), now)
     }
 
+    /// When `part` was last stored, by whatever program; none if it never was, or the system does not say.
+    #[must_use]
+    pub fn stored_at(&self, part: Part) -> Option<std::time::SystemTime> {
+        std::fs::metadata(self.path(part.file())).and_then(|about| about.modified()).ok()
+    }
+
     fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
     }

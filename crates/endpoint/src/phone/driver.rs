@@ -13,7 +13,7 @@ use dsip_proto::time::Tick;
 use dsip_proto::wire::token::AnsweredBy;
 use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::describe::{from_media, to_media};
 use super::network::Network;
@@ -30,6 +30,8 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 /// How long a call that is to be placed waits for our node to say where STUN is answered. Without it, media still finds every
 /// path that needs no help from outside.
 const STUN_WAIT: Duration = Duration::from_millis(1500);
+/// How often the phone looks whether another program changed what they share.
+const LOOK: Duration = Duration::from_secs(1);
 /// A loop without any deadline still looks up now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -165,6 +167,8 @@ impl Driver {
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut world: mpsc::Receiver<World>) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = self.drain().await;
             let pause = wake.map_or(LONGEST_SLEEP, |wake| wake.since(clock::now().tick));
@@ -180,6 +184,12 @@ impl Driver {
                     Some(command) => self.obey(command).await,
                 },
                 Some(happening) = world.recv() => self.notice(happening).await,
+                _ = look.tick(), if self.storage.is_shared() => {
+                    if let Some(memory) = tokio::task::block_in_place(|| self.storage.changed_by_others()) {
+                        self.agent.adopt(memory);
+                        self.tell(Event::ContactsChanged);
+                    }
+                }
                 () = sleep(pause) => self.agent.handle(clock::now(), Input::Tick),
             }
         }

@@ -159,6 +159,8 @@ pub enum Event {
         /// Whether a contact token let them in at once.
         by_token: bool,
     },
+    /// Another program of the same owner changed who may call, and the phone has taken that over.
+    ContactsChanged,
     /// Our introduction has left. Whether an answer ever comes is up to whoever got it (FC-3).
     Asked {
         /// The introduction.

@@ -120,6 +120,12 @@ impl Agent {
         Ok(())
     }
 
+    /// Takes over what another program of the same owner stored, such as a request that was granted at another terminal.
+    pub fn adopt(&mut self, memory: Memory) {
+        self.engine.restore(memory.contacts.clone());
+        self.memory = memory;
+    }
+
     /// Changes whom the phone lets in.
     pub fn set_policy(&mut self, now: Now, policy: Policy) -> Result<(), Misuse> {
         self.policy = policy;

@@ -247,6 +247,11 @@ impl Engine {
         }
     }
 
+    /// Puts other contacts in place of those known: another program of the same owner changed what is stored.
+    pub fn restore(&mut self, contacts: Contacts) {
+        self.contacts = contacts;
+    }
+
     /// What is known of first contacts.
     #[must_use]
     pub const fn contacts(&self) -> &Contacts {

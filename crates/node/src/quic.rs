@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use dsip_endpoint::clock;
-use dsip_endpoint::link::{self, Close, Deliver, outbox};
+use dsip_endpoint::link::{self, Close, Deliver, Side, outbox};
 use dsip_endpoint::tls::Certificate;
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate) -> io::Result
     let tls = certificate.quic_server().map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config
-        .transport_config(link::quic::transport(link::quic::Side::Server))
+        .transport_config(link::quic::transport(Side::Server))
         .migration(true) // QB-43
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
@@ -89,7 +89,7 @@ async fn connection(incoming: Incoming, from: SocketAddr, port: u16, relay: Rela
         return;
     }
     let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
-    let closed = link::quic::drive(connection, link::quic::Side::Server, None, outgoing, deliver).await;
+    let closed = link::quic::drive(connection, Side::Server, None, outgoing, deliver).await;
     tracing::debug!(conn = conn.0, %closed, "connection ended");
     // The relay has stopped if nobody takes it.
     drop(relay.inputs.send(Input::Closed { conn }).await);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dsip_endpoint::clock;
-use dsip_endpoint::link::{self, Deliver, HANDSHAKE_DEADLINE, outbox};
+use dsip_endpoint::link::{self, Deliver, HANDSHAKE_DEADLINE, Side, outbox};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -82,7 +82,7 @@ async fn connection(
         return;
     }
     let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
-    let closed = link::ws::drive(socket, link::ws::Side::Server, outgoing, deliver).await;
+    let closed = link::ws::drive(socket, Side::Server, outgoing, deliver).await;
     tracing::debug!(conn = conn.0, %closed, "connection ended");
     // The relay has stopped if nobody takes it.
     drop(relay.inputs.send(Input::Closed { conn }).await);

@@ -14,7 +14,7 @@ use quinn::{ClientConfig, ConnectionError, Endpoint};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Closed, HANDSHAKE_DEADLINE, Link, Target, Transport, quic, spawn, ws};
+use super::{Closed, HANDSHAKE_DEADLINE, Link, Side, Target, Transport, quic, spawn, ws};
 use crate::tls::{Expect, Roots, TlsError};
 
 /// The head start of each attempt over the next one.
@@ -206,7 +206,7 @@ impl Dialer {
         };
         let (dialer, node) = (self.clone(), node.clone());
         Ok(spawn(Transport::Quic, address, early.is_some(), move |outgoing, deliver| async move {
-            let closed = quic::drive(connection, quic::Side::Client, early, outgoing, deliver).await;
+            let closed = quic::drive(connection, Side::Client, early, outgoing, deliver).await;
             if closed == Closed::Unanswered {
                 dialer.remember(&node, Transport::Ws);
             }
@@ -218,7 +218,7 @@ impl Dialer {
         let tls = self.roots.ws_client(&target.expect()).map_err(|error| Failure::Other(error.to_string()))?;
         let socket = ws::connect(target, TcpStream::connect(address).await?, tls).await?;
         Ok(spawn(Transport::Ws, address, false, move |outgoing, deliver| {
-            ws::drive(socket, ws::Side::Client, outgoing, deliver)
+            ws::drive(socket, Side::Client, outgoing, deliver)
         }))
     }
 
@@ -234,7 +234,7 @@ impl Dialer {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(slot) => {
                 let mut quic = ClientConfig::new(Arc::new(self.roots.quic_client(&node.2)?));
-                quic.transport_config(quic::transport(quic::Side::Client));
+                quic.transport_config(quic::transport(Side::Client));
                 slot.insert(Known { quic, favour_ws: None, used: now })
             }
         };

@@ -50,7 +50,7 @@ impl Node {
         let mut endpoint = None;
         if quic {
             let mut config = quinn::ServerConfig::with_crypto(Arc::new(certificate.quic_server().expect("configured")));
-            config.transport_config(quic::transport(quic::Side::Server));
+            config.transport_config(quic::transport(Side::Server));
             let server = quinn::Endpoint::server(config, at).expect("bound");
             tasks.push(tokio::spawn(accept_quic(server.clone(), seen.clone())).abort_handle());
             endpoint = Some(server);
@@ -76,7 +76,7 @@ async fn accept_ws(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Atomi
             let Ok(tls) = acceptor.accept(tcp).await else { return };
             let Ok(socket) = tokio_tungstenite::accept_async_with_config(tls, Some(ws::config())).await else { return };
             seen.fetch_add(1, Ordering::Relaxed);
-            echo(|outgoing, deliver| ws::drive(socket, ws::Side::Server, outgoing, deliver)).await;
+            echo(|outgoing, deliver| ws::drive(socket, Side::Server, outgoing, deliver)).await;
         });
     }
 }
@@ -88,7 +88,7 @@ async fn accept_quic(endpoint: quinn::Endpoint, seen: Arc<AtomicUsize>) {
         tasks.spawn(async move {
             let Ok(Ok((connection, _))) = incoming.accept().map(quinn::Connecting::into_0rtt) else { return };
             seen.fetch_add(1, Ordering::Relaxed);
-            echo(|outgoing, deliver| quic::drive(connection, quic::Side::Server, None, outgoing, deliver)).await;
+            echo(|outgoing, deliver| quic::drive(connection, Side::Server, None, outgoing, deliver)).await;
         });
     }
 }

@@ -60,6 +60,15 @@ pub enum Stream {
     Session(Ulid),
 }
 
+/// Which end of a connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The side that dialled: it keeps the connection alive, and opens the control stream over QUIC.
+    Client,
+    /// The side that listens.
+    Server,
+}
+
 /// The binding a link uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {

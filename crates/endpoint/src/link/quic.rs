@@ -17,7 +17,7 @@ use quinn::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Stream};
+use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Side, Stream};
 
 /// Session streams that one side may have open at a time (QB-22).
 const MAX_STREAMS: u32 = 32;
@@ -62,15 +62,6 @@ pub fn transport(side: Side) -> Arc<TransportConfig> {
         config.keep_alive_interval(Some(KEEP_ALIVE));
     }
     Arc::new(config)
-}
-
-/// Which end of the connection this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The side that dialled; it opens the control stream.
-    Client,
-    /// The side that listens.
-    Server,
 }
 
 /// Moves frames both ways until either side closes or the connection breaks.

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Bytes, Message, Utf8Bytes};
 
-use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Target};
+use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Side, Target};
 use crate::tls::server_name;
 
 /// An idle client pings this often (WS-20).
@@ -48,15 +48,6 @@ pub fn config() -> WebSocketConfig {
 
 /// Frames that are queued together leave in TLS records of about this size instead of one each.
 const WRITE_AT_ONCE: usize = 4096;
-
-/// Which end of the connection this is: only a client pings (WS-20).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The side that dialled.
-    Client,
-    /// The side that listens.
-    Server,
-}
 
 /// TLS and the WebSocket handshake over a fresh TCP connection. The caller sets the deadline.
 pub(super) async fn connect(

@@ -1,6 +1,5 @@
 //! str0m behind our own words: the only file that knows it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,7 +75,6 @@ pub(super) struct Engine {
     bundle_mid: Option<String>,
     locals: Vec<(SocketAddr, IceCandidate)>,
     remotes: Vec<IceCandidate>,
-    dropped: BTreeSet<SocketAddr>,
     peer_credentials: Option<sdp::Credentials>,
     peer_wants_dtx: bool,
     next_seq: u64,
@@ -125,7 +123,6 @@ impl Engine {
             bundle_mid: None,
             locals: Vec::new(),
             remotes: Vec::new(),
-            dropped: BTreeSet::new(),
             peer_credentials: None,
             peer_wants_dtx: false,
             next_seq: 0,
@@ -244,29 +241,29 @@ impl Engine {
 
     pub(super) fn add_remote(&mut self, candidate: &str) -> bool {
         let Ok(candidate) = IceCandidate::from_sdp_string(candidate) else { return false };
-        self.dropped.remove(&candidate.addr());
         self.remotes.push(candidate.clone());
         self.rtc.add_remote_candidate(candidate);
         true
     }
 
-    /// Gives up every pair with this remote address.
-    pub(super) fn drop_remote(&mut self, remote: SocketAddr) {
+    /// Takes back what is believed of every pair with this remote address. They are formed anew and must prove themselves.
+    pub(super) fn doubt_remote(&mut self, remote: SocketAddr) {
         let known: Vec<_> = self.remotes.iter().filter(|known| known.addr() == remote).cloned().collect();
         for candidate in known.iter().chain(reflexive(remote).iter()) {
             self.rtc.direct_api().invalidate_candidate(candidate);
         }
-        if self.dropped.len() < 64 {
-            self.dropped.insert(remote);
+        if let Ok(candidate) = IceCandidate::host(remote, Protocol::Udp) {
+            self.rtc.add_remote_candidate(candidate);
         }
     }
 
-    /// A remote address that was given up is heard again.
-    pub(super) fn restore_remote(&mut self, remote: SocketAddr) {
-        if self.dropped.remove(&remote)
-            && let Ok(candidate) = IceCandidate::host(remote, Protocol::Udp)
-        {
-            self.rtc.add_remote_candidate(candidate);
+    /// Takes back what is believed of every pair with this local address. They are formed anew and must prove themselves.
+    pub(super) fn doubt_local(&mut self, local: SocketAddr) {
+        for (base, candidate) in &self.locals {
+            if *base == local {
+                self.rtc.direct_api().invalidate_candidate(candidate);
+                self.rtc.add_local_candidate(candidate.clone());
+            }
         }
     }
 

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 pub use clock::Origin;
 
 use engine::{Engine, Happening};
-use path::Paths;
+use path::{Dead, Paths};
 
 /// How long media may take to connect, and how long it may stay away, before the call is lost. WEB-13 demands at least
 /// 30 s.
@@ -520,21 +520,12 @@ impl Call {
             return;
         }
         let Some(kind) = self.engine.classify(now, datagram) else { return };
-        match kind {
-            // Only an authenticated connectivity check makes an address known, so a stranger's packets cost a table
-            // look-up and never reach the handshake.
-            engine::Kind::Check => {
-                if self.paths.heard(now, datagram.destination, datagram.source) {
-                    self.engine.restore_remote(datagram.source);
-                }
-            }
-            engine::Kind::Media => {
-                if !self.paths.knows(datagram.source) {
-                    return;
-                }
-                self.paths.heard(now, datagram.destination, datagram.source);
-            }
+        // Only an authenticated connectivity check makes an address known, so a stranger's packets cost a table look-up and
+        // never reach the handshake.
+        if kind == engine::Kind::Media && !self.paths.knows(datagram.source) {
+            return;
         }
+        self.paths.heard(now, datagram.destination, datagram.source);
         self.last_heard = now;
         if matches!(self.state, State::Interrupted { .. }) {
             self.state = State::Connected;
@@ -549,10 +540,11 @@ impl Call {
         if self.state == State::Over {
             return;
         }
-        if let Some((_, remote)) = self.paths.stale(now) {
-            // The engine keeps a dead pair for 15 s after the peer's last check; a conversation cannot wait that long
-            // when another pair works.
-            self.engine.drop_remote(remote);
+        // The engine keeps a dead pair for half a minute; a conversation cannot wait that long when another pair works.
+        match self.paths.stale(now) {
+            Some(Dead::Remote(remote)) => self.engine.doubt_remote(remote),
+            Some(Dead::Local(local)) => self.engine.doubt_local(local),
+            None => {}
         }
         match self.state {
             State::Connecting { since } | State::Interrupted { since, .. }

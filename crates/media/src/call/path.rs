@@ -22,6 +22,15 @@ const PAIRS: usize = 64;
 /// A local and a remote address.
 type Pair = (SocketAddr, SocketAddr);
 
+/// The end of a pair that no longer works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dead {
+    /// Ours.
+    Local(SocketAddr),
+    /// The peer's.
+    Remote(SocketAddr),
+}
+
 /// When each pair was last heard, and which one carries our media.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -30,9 +39,8 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Notes that a packet of the peer came in. Says whether the remote address was unknown.
-    pub(super) fn heard(&mut self, now: Tick, local: SocketAddr, remote: SocketAddr) -> bool {
-        let new = !self.knows(remote);
+    /// Notes that a packet of the peer came in.
+    pub(super) fn heard(&mut self, now: Tick, local: SocketAddr, remote: SocketAddr) {
         if self.heard.len() >= PAIRS
             && !self.heard.contains_key(&(local, remote))
             && let Some(oldest) = self.heard.iter().min_by_key(|(_, at)| **at).map(|(pair, _)| *pair)
@@ -40,7 +48,6 @@ impl Paths {
             self.heard.remove(&oldest);
         }
         self.heard.insert((local, remote), now);
-        new
     }
 
     /// Whether a check from this address was ever authenticated.
@@ -64,18 +71,26 @@ impl Paths {
         }
     }
 
-    /// The pair in use, if it is dead while one to another remote address lives. It is forgotten by asking.
-    pub(super) fn stale(&mut self, now: Tick) -> Option<Pair> {
-        let (pair, since) = self.used?;
-        let last = self.heard.get(&pair).copied().unwrap_or(since).max(since);
-        let silent = now.since(last) >= SILENCE;
-        let alive = self.heard.iter().any(|((_, remote), at)| *remote != pair.1 && now.since(*at) <= ALIVE);
-        if !(silent && alive) {
+    /// Which end of the pair in use is dead, if one is while another pair lives. The pair is forgotten by asking.
+    pub(super) fn stale(&mut self, now: Tick) -> Option<Dead> {
+        let ((local, remote), since) = self.used?;
+        let last = self.heard.get(&(local, remote)).copied().unwrap_or(since).max(since);
+        if now.since(last) < SILENCE {
             return None;
         }
+        let mut alive = self.heard.iter().filter(|(_, at)| now.since(**at) <= ALIVE).map(|(pair, _)| *pair);
+        // If the peer is heard from elsewhere, it moved; if it is heard there but by another way of ours, we did.
+        let moved = alive.clone().any(|(_, other)| other != remote);
+        let dead = if moved {
+            Dead::Remote(remote)
+        } else if alive.any(|(other, _)| other != local) {
+            Dead::Local(local)
+        } else {
+            return None;
+        };
         self.used = None;
-        self.heard.retain(|(_, remote), _| *remote != pair.1);
-        Some(pair)
+        self.heard.remove(&(local, remote));
+        Some(dead)
     }
 
     /// When to look again.

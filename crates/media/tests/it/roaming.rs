@@ -80,6 +80,27 @@ fn a_device_that_moves_keeps_its_call() {
     }
 }
 
+/// Two networks, of which the one in use dies without the machine noticing.
+#[test]
+fn a_network_that_dies_quietly_is_left_for_the_other() {
+    for mover in [0, 1] {
+        let mut world = World::connected(27, Path::GOOD, (tone(), tone()));
+        let (first, second) = (world.peers[mover].locals[0], address("172.16.0.9:6000"));
+        let now = world.now;
+        world.peers[mover].locals.push(second);
+        world.peers[mover].call.add_local(now, second).unwrap();
+        world.run(Duration::from_secs(2));
+        for dead in [first, second] {
+            world.dead = [dead].into();
+            world.run(Duration::from_secs(4));
+            for peer in [0, 1] {
+                let events = &world.peers[peer].events.clone();
+                assert!(arriving(&mut world, peer) >= 95, "mover {mover}, {dead} dead, at {peer}: {events:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn both_may_move_one_after_the_other() {
     let mut world = World::connected(23, Path::GOOD, (tone(), tone()));

@@ -51,7 +51,7 @@ pub(crate) struct Globals {
         help_heading = "Everywhere"
     )]
     pub(crate) dht: Vec<String>,
-    /// A STUN server, HOST:PORT, that tells a phone behind NAT its public address; may be repeated [default: my node's]
+    /// A STUN server besides my node, to tell a phone behind NAT its public address; may be repeated
     #[arg(
         long,
         global = true,

@@ -35,17 +35,9 @@ impl Globals {
         self.node.as_ref().map(parse).transpose()
     }
 
-    /// How media reaches the network: with the STUN servers given, else with that of my node, which answers on the port
-    /// after its own unless its operator chose another.
+    /// How media reaches the network: with the STUN servers given, besides the one that my node tells of.
     async fn media(&self) -> Result<media::Config, Failure> {
-        let beside = |node: Target| Some(format!("{}:{}", node.host(), node.port().checked_add(1)?));
         let mut stun = Vec::new();
-        if self.stun.is_empty() {
-            // A guess: a node without STUN there, or without an address now, is no reason not to call.
-            if let Some(guess) = self.node_target()?.and_then(beside) {
-                stun.extend(tokio::net::lookup_host(guess).await.into_iter().flatten());
-            }
-        }
         for server in &self.stun {
             let wrong = |error| Failure::usage("--stun", format!("{server}: {error}"), "write HOST:PORT");
             stun.extend(tokio::net::lookup_host(server).await.map_err(wrong)?);

@@ -301,7 +301,7 @@ impl Inbox {
         if let Some(closed) = &self.ended {
             return Err(closed.clone());
         }
-        let received = self.frames.recv().await.unwrap_or_else(|| Err(Closed::Here(Close::Done)));
+        let received = self.frames.recv().await.unwrap_or(Err(Closed::Here(Close::Done)));
         self.ended = received.as_ref().err().cloned();
         received
     }

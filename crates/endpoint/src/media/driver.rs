@@ -344,10 +344,11 @@ impl Driver {
             if let Some(request) = query.poll(now) {
                 self.network.send(*local, query.server(), &request);
             }
-            if let Status::Seen(seen) = query.status() {
-                if told.replace(seen) != Some(seen) && seen != *local {
-                    found.push((seen, *local));
-                }
+            if let Status::Seen(seen) = query.status()
+                && told.replace(seen) != Some(seen)
+                && seen != *local
+            {
+                found.push((seen, *local));
             }
         }
         for (seen, base) in found {

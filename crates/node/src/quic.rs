@@ -46,6 +46,7 @@ pub(crate) async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let unproven = Arc::new(());
     loop {
         let incoming = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => break,
@@ -56,7 +57,7 @@ pub(crate) async fn serve(
             },
         };
         let from = incoming.remote_address();
-        if !incoming.remote_address_validated() && endpoint.open_connections() > connections.len() + UNPROVEN {
+        if !incoming.remote_address_validated() && Arc::strong_count(&unproven) > UNPROVEN {
             // A retry cannot fail for a client that has not answered one yet.
             drop(incoming.retry());
             continue;
@@ -65,7 +66,7 @@ pub(crate) async fn serve(
             incoming.refuse();
             continue;
         };
-        connections.spawn(connection(incoming, from, port, relay.clone(), place));
+        connections.spawn(connection(incoming, from, port, relay.clone(), place, unproven.clone()));
     }
     drop(relay);
     // Who is still in a handshake after that is cut off.
@@ -74,12 +75,13 @@ pub(crate) async fn serve(
     endpoint.wait_idle().await;
 }
 
-async fn connection(incoming: Incoming, from: SocketAddr, port: u16, relay: Relay, place: Place) {
+/// One connection, from its first packet. `unproven` is held until the client has shown that it is where it says.
+async fn connection(incoming: Incoming, from: SocketAddr, port: u16, relay: Relay, place: Place, unproven: Arc<()>) {
     let at = incoming.local_ip().map(|ip| SocketAddr::new(ip, port).to_string());
     // QB-34: the device proves itself by its hello, so what came with the first flight is read at once. A handshake that
     // is never completed meets the hello's deadline.
-    let connection = match incoming.accept().map(quinn::Connecting::into_0rtt) {
-        Ok(Ok((connection, _))) => connection,
+    let (connection, handshake) = match incoming.accept().map(quinn::Connecting::into_0rtt) {
+        Ok(Ok(accepted)) => accepted,
         Ok(Err(_)) => return,
         Err(error) => return tracing::debug!(%from, %error, "handshake failed"),
     };
@@ -89,7 +91,11 @@ async fn connection(incoming: Incoming, from: SocketAddr, port: u16, relay: Rela
         return;
     }
     let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
-    let closed = link::quic::drive(connection, Side::Server, None, outgoing, deliver).await;
+    let proof = async {
+        handshake.await;
+        drop(unproven);
+    };
+    let (closed, ()) = tokio::join!(link::quic::drive(connection, Side::Server, None, outgoing, deliver), proof);
     tracing::debug!(conn = conn.0, %closed, "connection ended");
     // The relay has stopped if nobody takes it.
     drop(relay.inputs.send(Input::Closed { conn }).await);

@@ -41,7 +41,7 @@ pub use clock::Origin;
 use engine::{Engine, Happening};
 use path::{Dead, Paths};
 
-/// How long media may take to connect, and how long it may stay away, before the call is lost. WEB-13 demands at least
+/// How long media may take to connect, and how long it may stay away, before the call is lost. 04 §13 demands at least
 /// 30 s.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 

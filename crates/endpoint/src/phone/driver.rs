@@ -20,7 +20,7 @@ use super::network::Network;
 use super::storage::Storage;
 use super::{Audio, Error, Event};
 use crate::clock;
-use crate::link::{Close, Link, Outbox, Stream, Target, Transport};
+use crate::link::{Close, Closed, Link, Outbox, Stream, Target, Transport};
 use crate::media::{self, Activation, Direction, Session};
 
 /// Happenings that may wait for the loop; whoever has more to tell waits.
@@ -57,7 +57,7 @@ pub(super) enum Manner {
 enum World {
     Opened(LinkId, u64, Result<Link, String>),
     Frame(LinkId, u64, String),
-    Down(LinkId, u64, String),
+    Closed(LinkId, u64, Closed),
     Document(AskId, Option<Document>),
     Offering(Box<Offering>),
     Answering(Box<Answering>),
@@ -214,7 +214,7 @@ impl Driver {
         };
         while busy(&self) {
             match tokio::time::timeout_at(until, world.recv()).await {
-                Ok(Some(World::Down(link, generation, _))) => {
+                Ok(Some(World::Closed(link, generation, _))) => {
                     if self.connections.get(&link).is_some_and(|known| known.generation == generation) {
                         self.connections.remove(&link);
                     }
@@ -290,10 +290,14 @@ impl Driver {
                     self.agent.handle(now, Input::Received { link, frame: &frame });
                 }
             }
-            World::Down(link, generation, why) => {
+            World::Closed(link, generation, closed) => {
                 if self.connections.get(&link).is_some_and(|known| known.generation == generation) {
                     self.connections.remove(&link);
-                    self.agent.handle(now, Input::Link(link, LinkChange::Down(why)));
+                    let change = match closed {
+                        Closed::There(Close::Replaced) => LinkChange::Replaced,
+                        closed => LinkChange::Down(closed.to_string()),
+                    };
+                    self.agent.handle(now, Input::Link(link, change));
                 }
             }
             World::Document(ask, document) => {
@@ -327,7 +331,7 @@ impl Driver {
                                 }
                             }
                             Err(closed) => {
-                                let _ = world.send(World::Down(id, generation, closed.to_string())).await;
+                                let _ = world.send(World::Closed(id, generation, closed)).await;
                                 return;
                             }
                         }

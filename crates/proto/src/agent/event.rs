@@ -41,6 +41,8 @@ pub enum LinkChange {
     Up,
     /// The transport is closed, or could not be opened, and why.
     Down(String),
+    /// The relay closed it because a newer connection of this device took over (WS-7): another program of the same owner.
+    Replaced,
 }
 
 /// A question only the world can answer.

@@ -30,6 +30,9 @@ const WAITING_LIMIT: usize = 64;
 /// WS-22: the longest back-off.
 const BACKOFF_LIMIT_SECS: u64 = 60;
 
+/// How long a replaced link stays away: the node keeps what comes in meanwhile (SNF-1), and an invite lives longer (TMR-5).
+const GIVE_WAY: Duration = Duration::from_secs(4);
+
 /// Why a link exists, and therefore what ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -135,6 +138,13 @@ impl Link {
         let delay = Duration::from_micros(rng.next_u64() % (ceiling + 1));
         self.state = State::Resting { until: now.tick + delay };
         delay
+    }
+
+    /// WS-7: a newer connection of this device took our place. It may be there for a single message or for a whole call;
+    /// coming back at once would only throw it out, and be thrown out in turn.
+    pub(super) fn give_way(&mut self, now: Now, rng: &mut impl Rng) {
+        let jitter = Duration::from_millis(rng.next_u64() % 1000);
+        self.state = State::Resting { until: now.tick + GIVE_WAY + jitter };
     }
 
     /// When this link wants the clock.

@@ -41,6 +41,12 @@ impl Agent {
         match change {
             LinkChange::Up => self.greet(now, id),
             LinkChange::Down(why) => self.lost(now, id, &why),
+            LinkChange::Replaced => {
+                self.lost(now, id, "a newer connection of this device took over");
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.give_way(now, &mut self.rng);
+                }
+            }
         }
     }
 

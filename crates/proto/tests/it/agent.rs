@@ -648,3 +648,14 @@ fn qb_30_at_a_relay_known_by_its_key_the_invite_leaves_with_the_hello() {
         }
     }
 }
+
+#[test]
+fn ws_7_a_phone_that_was_replaced_gives_way_before_it_comes_back() {
+    let mut bench = Bench::bound(&Person::new(1));
+    bench.input(Input::Link(LINK, LinkChange::Replaced));
+    bench.pass(Duration::from_secs(3));
+    let dials = |bench: &Bench| bench.outputs.iter().any(|output| matches!(output, Output::Dial(LINK, _)));
+    assert!(!dials(&bench), "the newer connection is left alone for a while");
+    bench.pass(Duration::from_secs(3));
+    assert!(dials(&bench));
+}

@@ -659,3 +659,98 @@ fn ws_7_a_phone_that_was_replaced_gives_way_before_it_comes_back() {
     bench.pass(Duration::from_secs(3));
     assert!(dials(&bench));
 }
+
+/// Random operations, right and wrong ones, in any order: nothing panics, every round of outputs comes to an end, and media
+/// opens only where a signed answer was sent or accepted.
+#[test]
+fn whatever_happens_in_whatever_order_media_waits_for_a_signed_answer() {
+    use rand_chacha::rand_core::Rng as _;
+    let mut opened_in_all = 0;
+    for seed in 0..40u8 {
+        let mut rng = Seed::new([seed; 32]).into_rng();
+        let (me, friend, stranger) = (Person::new(1), Person::new(2), Person::new(3));
+        let mut bench = Bench::new(&me, Policy::default(), seed % 2 == 0);
+        let (mut sessions, mut answers): (Vec<Ulid>, usize) = (Vec::new(), 0);
+        for _ in 0..120 {
+            let mut dice = |sides: u32| rng.next_u32() % sides;
+            let pick = dice(8);
+            let session = sessions.get(pick as usize % sessions.len().max(1)).copied();
+            let from = if dice(3) == 0 { &stranger } else { &friend };
+            let act = dice(15);
+            let wait = Duration::from_millis(u64::from(dice(4000)));
+            let message = match act {
+                0 => Some(invite(&mut bench, from, me.did())),
+                1 => session.map(|session| answer(&mut bench, from, me.device(), session)),
+                2 => session.map(|session| {
+                    let (common, to, reason) = (bench.common(from.device()), me.device(), Reason::USER_CANCELLED);
+                    message::Cancel { common, to, session, reason, detail: None, retry_after: None }.into()
+                }),
+                3 => session.map(|session| {
+                    let (common, to, reason) = (bench.common(from.device()), me.device(), Reason::USER_HANGUP);
+                    message::Bye { common, to, session, reason, detail: None, retry_after: None }.into()
+                }),
+                4 => session.map(|session| {
+                    let (common, to, offer) = (bench.common(from.device()), me.device(), offer());
+                    let (transports, media) = (Some(transports(&offer)), offer.media);
+                    message::Update { common, to, session, media, transports, answered_by: None, policy: None }.into()
+                }),
+                5 => session.map(|session| {
+                    let (common, to, reason) = (bench.common(from.device()), me.device(), Reason::USER_DECLINED);
+                    message::Reject { common, to, session, reason, detail: None, retry_after: None, in_reply_to: None }
+                        .into()
+                }),
+                _ => None,
+            };
+            let placed = match act {
+                6 => bench.agent.call(bench.now, friend.did(), vec![relay()], offer()).ok(),
+                _ => message.as_ref().filter(|message| message.kind() == Kind::Invite).map(|m| m.common().id),
+            };
+            sessions.extend(placed);
+            match (act, session) {
+                (7 | 8, Some(session)) => {
+                    answers +=
+                        usize::from(bench.agent.accept(bench.now, session, selection(), AnsweredBy::USER).is_ok());
+                }
+                (9, Some(session)) => drop(bench.agent.end(bench.now, session)),
+                (10, Some(session)) => drop(bench.agent.update(bench.now, session, offer(), None)),
+                (11, Some(session)) => drop(bench.agent.accept_update(bench.now, session, selection())),
+                (13, _) => bench.input(Input::Link(LINK, LinkChange::Down("gone".into()))),
+                (14, _) => bench.receive("noise"),
+                _ => {}
+            }
+            if let Some(message) = message {
+                let bound = message.kind() == Kind::Answer && from.did() == friend.did();
+                let before = bench.starts();
+                bench.receive(&from.signer().sign(&message).text());
+                let opened = bench.starts() - before;
+                assert!(opened == 0 || bound, "seed {seed}: a {} opened media", message.kind());
+                answers += opened;
+            }
+            bench.pass(wait);
+            bench.greet_if_asked();
+            assert_eq!(bench.starts(), answers, "seed {seed}");
+            assert!(bench.agent.live_calls().count() <= Policy::default().calls, "seed {seed}");
+        }
+        opened_in_all += answers;
+    }
+    assert!(opened_in_all > 40, "the operations reach calls that are answered: {opened_in_all}");
+}
+
+impl Bench {
+    /// How often media was opened.
+    fn starts(&self) -> usize {
+        self.outputs.iter().filter(|output| matches!(output, Output::Media(_, Media::Start(_)))).count()
+    }
+
+    /// Opens the link and greets, if the phone wants that now.
+    fn greet_if_asked(&mut self) {
+        let last = self.outputs.iter().rev().find_map(|output| match output {
+            Output::Dial(LINK, _) => Some(true),
+            Output::Transmit { link: LINK, .. } => Some(false),
+            _ => None,
+        });
+        if last == Some(true) {
+            self.greet();
+        }
+    }
+}

@@ -79,7 +79,7 @@ pub struct Config {
     pub media: media::Config,
 }
 
-/// Where a call's sound comes from and goes to, as [`audio`](crate::audio) reads it.
+/// Where a call's sound comes from and goes to, as [`audio`] reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audio {
     /// What to send: `silence`, `tone:440`, a file, `exec:COMMAND`.

@@ -317,6 +317,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named() {
+        // LNK-1, LNK-6, LNK-7
         let long = "x".repeat(MAX_LEN);
         let crowd = "a&".repeat(17);
         for (rest, expected) in [

@@ -200,6 +200,7 @@ mod tests {
         let first = record(1, 5, "wss://a.example");
         assert_eq!(store.keep(first.clone(), peer, NOW), Kept::Stored);
         assert!(store.holds(key(&first).as_ref(), first.text().as_bytes()));
+        // DHT-14
         assert_eq!(store.keep(record(1, 4, "wss://b.example"), peer, NOW), Kept::Older);
         assert_eq!(store.keep(record(1, 5, "wss://b.example"), peer, NOW), Kept::Conflict);
         assert_eq!(store.keep(record(1, 6, "wss://b.example"), peer, NOW), Kept::Stored);

@@ -172,6 +172,7 @@ mod tests {
 
     #[test]
     fn als_1_and_2_aliases_are_normalised() {
+        // ALS-2
         for text in ["bob@example.com", " Bob@Example.COM ", "@bob@example.com", "acct:bob@example.com"] {
             let alias: Alias = text.parse().expect(text);
             assert_eq!(alias.to_string(), "bob@example.com");
@@ -225,6 +226,7 @@ mod tests {
             read_webfinger(&answer(&[profile, link(BOB), link(BOB)])).map(|did| did.to_string()),
             Ok(BOB.to_owned())
         );
+        // ALS-4
         assert!(matches!(
             read_webfinger(&answer(&[link(BOB), link("did:web:example.com")])),
             Err(AnswerError::Ambiguous(..))

@@ -291,6 +291,7 @@ async fn dht_29_all_records_are_folded_not_the_first_taken() {
                 assert!(found.all.len() == 2);
             }
             warning => {
+                // DHT-22
                 assert_eq!(uri(&found), Some("wss://new.example/dsip"));
                 assert_eq!(found.warnings, Vec::from_iter(warning));
             }

@@ -283,6 +283,7 @@ async fn als_3_an_alias_leads_to_a_did_by_webfinger() {
 
 #[tokio::test]
 async fn als_5_and_6_an_alias_leads_to_a_did_by_dns_where_there_is_no_web_server() {
+    // ALS-6: whatever is wrong with the web server.
     let alias: Alias = "bob@no-such-host.example".parse().expect("an alias");
     let dns = name_server(vec!["v=spf1 -all".into(), format!("did={BOB}")]).await;
     let site = Site::open(true, Some(dns), |_| Vec::new()).await;
@@ -348,6 +349,7 @@ async fn dsc_2_and_lnk_8_the_document_comes_first_then_the_hint_then_the_link() 
             ("wss://link.example/dsip", Some(BOB)),
         ]
     );
+    // DSC-3, LNK-8: the link repeats what the document says, and adds itself at the end.
     let authority: Vec<bool> = located.candidates.iter().map(|candidate| candidate.source.has_authority()).collect();
     assert_eq!(authority, [true, false, false]);
     assert!(matches!(&located.candidates[1].source, Source::Hint { signer, .. } if *signer == bob));

@@ -154,6 +154,25 @@ fn closing_tells_the_peer() {
     assert!(now >= at(1000));
 }
 
+/// Timers of the handshake, of ICE and of our own must not catch up with a call that works.
+#[test]
+fn a_call_lasts() {
+    let mut world = World::connected(10, Path::GOOD, (vec![], vec![]));
+    world.run(Duration::from_secs(200));
+    for peer in &world.peers {
+        let unwanted = |event: &Event| !matches!(event, Event::Link(_) | Event::Connected);
+        assert!(
+            !peer.events.iter().any(|(_, event)| unwanted(event)),
+            "{:?}",
+            peer.events.iter().filter(|(_, event)| unwanted(event)).collect::<Vec<_>>()
+        );
+    }
+    world.alice().source = signal::tone(440.0, 0.3).take(48_000 * 300).collect();
+    let before = world.bob().report().received;
+    world.run(Duration::from_secs(2));
+    assert!(world.bob().report().received > before + 90);
+}
+
 #[test]
 fn the_set_up_survives_loss() {
     for seed in 0..10 {

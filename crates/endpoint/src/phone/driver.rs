@@ -229,6 +229,9 @@ impl Driver {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Call { did, routes, audio, reply } => {
+                if let Some(first) = routes.first() {
+                    self.agent.approach(first);
+                }
                 let (config, world) = (self.media_config(), self.world.clone());
                 tokio::spawn(async move {
                     let media = match audio.open().await {

@@ -20,6 +20,11 @@ const ERRAND_LINGER: Duration = Duration::from_secs(5);
 const REFUSALS_LIMIT: u32 = 1_000;
 
 impl Agent {
+    /// Opens a link to a place that is about to be called, while the offer is still being made. Not used, it closes again.
+    pub fn approach(&mut self, relay: &Relay) {
+        self.link_to(relay, Purpose::Errand);
+    }
+
     /// Opens a link to `relay`, or returns the one that is open already.
     pub(super) fn link_to(&mut self, relay: &Relay, purpose: Purpose) -> LinkId {
         if let Some(id) = self.link_of(&relay.uri) {

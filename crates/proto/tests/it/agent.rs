@@ -754,3 +754,24 @@ impl Bench {
         }
     }
 }
+
+#[test]
+fn a_place_is_dialled_while_the_offer_is_made_and_left_again_when_nothing_comes_of_it() {
+    let mut bench = Bench::bound(&Person::new(1));
+    let node = SecretKey::from_bytes(&[50; 32]).did();
+    let place = Relay { uri: "wss://bobs.example/dsip".into(), bindings: Vec::new(), node: Some(node) };
+    bench.agent.approach(&place);
+    bench.drain();
+    bench.input(Input::Link(LinkId(2), LinkChange::Up));
+    bench.agent.call(bench.now, Person::new(2).did(), vec![place.clone()], offer()).expect("placed");
+    bench.drain();
+    let dials = bench.outputs.iter().filter(|output| matches!(output, Output::Dial(LinkId(2), _))).count();
+    assert_eq!(dials, 1, "one link serves both");
+    assert!(bench.sent(Kind::Invite).is_some());
+
+    let mut bench = Bench::bound(&Person::new(1));
+    bench.agent.approach(&place);
+    bench.pass(Duration::from_secs(1));
+    bench.pass(Duration::from_secs(6));
+    assert!(bench.outputs.iter().any(|output| matches!(output, Output::Close(LinkId(2)))));
+}

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::call::seconds;
 use crate::cli::Globals;
+use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Style};
 use crate::phone::numbered;
@@ -106,6 +107,7 @@ impl Desk<'_> {
     async fn serve(mut self, mut events: dsip_endpoint::phone::Events) -> Result<Exit, Failure> {
         let mut typed = if self.auto.is_none() { lines() } else { mpsc::channel(1).1 };
         let mut listening = self.auto.is_none();
+        let mut end = End::new()?;
         loop {
             let hang_up_at = self.hang_up_at;
             tokio::select! {
@@ -130,7 +132,7 @@ impl Desk<'_> {
                     self.hang_up_at = None;
                     self.end().await;
                 }
-                _ = tokio::signal::ctrl_c() => break,
+                () = end.wait() => break,
             }
         }
         self.phone.stop().await;

@@ -7,6 +7,7 @@ use dsip_proto::wire::{Reason, Ulid};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Globals;
+use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::phone::locate;
@@ -54,7 +55,8 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     teller.found(&located);
     let call = phone.call(&located, Audio { from: args.audio_in, to: args.audio_out }).await?;
 
-    let (mut until, mut answered) = (None, false);
+    let mut end = End::new()?;
+    let (mut until, mut answered, mut leaving) = (None, false, false);
     let exit = loop {
         tokio::select! {
             event = events.next() => {
@@ -78,13 +80,22 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
                 }
             }
             () = expired(until) => {
-                until = None;
+                if leaving {
+                    break Exit::BrokeOff;
+                }
+                leaving = true;
+                until = Some(Instant::now() + GOODBYE);
                 hang_up(&phone, call).await;
             }
-            _ = tokio::signal::ctrl_c() => {
+            () = end.wait() => {
+                // Asked twice, it is meant.
+                if leaving {
+                    break Exit::BrokeOff;
+                }
                 out.progress("hanging up");
-                hang_up(&phone, call).await;
+                leaving = true;
                 until = Some(Instant::now() + GOODBYE);
+                hang_up(&phone, call).await;
             }
         }
     };

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::call::{seconds, unreachable};
 use crate::cli::Globals;
+use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::phone::locate;
@@ -39,6 +40,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let located = locate(&phone, &args.target).await?;
     teller.found(&located);
     let introduction = phone.introduce(&located, args.purpose, args.token).await?;
+    let mut end = End::new()?;
     let mut until = Instant::now() + HANDING_OVER;
     let mut asked = false;
     let exit = loop {
@@ -65,7 +67,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
             }
             // Silence is an answer as well (FC-3).
             () = sleep_until(until) => break if asked { Exit::Done } else { Exit::Unreachable },
-            _ = tokio::signal::ctrl_c() => break if asked { Exit::Done } else { Exit::Unreachable },
+            () = end.wait() => break if asked { Exit::Done } else { Exit::Unreachable },
         }
     };
     phone.stop().await;

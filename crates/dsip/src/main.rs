@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod contacts;
 mod demo;
+mod end;
 mod failure;
 mod id;
 mod introduce;

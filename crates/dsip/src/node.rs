@@ -9,6 +9,7 @@ use dsip_node::{Config, Node, Ready, StartError};
 use serde::Serialize;
 
 use crate::cli::Globals;
+use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -100,35 +101,5 @@ impl From<StartError> for Failure {
             StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
             error => Self::fault("node", error, "try again"),
         }
-    }
-}
-
-/// What a service manager, or a person at the terminal, ends a process with.
-struct End {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl End {
-    /// Listens from now on, so that a signal during the start is not lost.
-    fn new() -> Result<Self, Failure> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let failed = |error| Failure::fault("signals", error, "try again");
-            Ok(Self { terminate: signal(SignalKind::terminate()).map_err(failed)? })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    async fn wait(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = self.terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
     }
 }

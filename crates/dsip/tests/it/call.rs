@@ -207,6 +207,22 @@ fn a_declined_call_is_refused_and_nobody_missed_it() {
     assert!(told.iter().filter(|event| event["event"] == "ended").all(|event| event["missed"] == false), "{told:#?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn asked_to_end_a_caller_hangs_up_first() {
+    let town = Town::new();
+    let bob = town.answers(&["--auto", "accept", "--once"]);
+    let mut alice = town.calls(&[]);
+    alice.until("talking");
+    let sent = Command::new("kill").args(["-TERM", &alice.child.id().to_string()]).status();
+    assert!(sent.expect("there is kill").success());
+    assert_eq!(alice.ends().0, 0);
+    let (code, told) = bob.ends();
+    assert_eq!(code, 0);
+    let ended = told.iter().find(|event| event["event"] == "ended").expect("ended");
+    assert_eq!((&ended["reason"], &ended["by"]), (&"user.hangup".into(), &"peer".into()));
+}
+
 #[test]
 fn scr_3_a_screened_call_is_taken_over() {
     let town = Town::new();

@@ -7,12 +7,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dsip_media::call::Permit;
-use dsip_proto::agent::{self, Agent, Answer, AskId, Input, LinkChange, LinkId, Misuse, Output, Question, Relay};
+use dsip_proto::agent::{
+    self, Agent, Answer, AskId, Change, Input, LinkChange, LinkId, Misuse, Output, Question, Relay,
+};
 use dsip_proto::identity::Document;
 use dsip_proto::time::Tick;
 use dsip_proto::wire::token::AnsweredBy;
 use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::describe::{from_media, to_media};
@@ -185,7 +188,8 @@ impl Driver {
                 },
                 Some(happening) = world.recv() => self.notice(happening).await,
                 _ = look.tick(), if self.storage.is_shared() => {
-                    if let Some(memory) = tokio::task::block_in_place(|| self.storage.changed_by_others()) {
+                    // As a rule this reads one timestamp; a file that did change is small.
+                    if let Some(memory) = self.storage.changed_by_others() {
                         self.agent.adopt(memory);
                         self.tell(Event::ContactsChanged);
                     }
@@ -446,9 +450,8 @@ impl Driver {
             match self.agent.poll(clock::now()) {
                 Output::Idle { wake } => return wake,
                 Output::Persist(change) => {
-                    let stored = tokio::task::block_in_place(|| self.storage.store(change));
-                    if let Err(error) = stored {
-                        self.tell(Event::Trouble { what: error.to_string() });
+                    if let Err(what) = self.store(change).await {
+                        self.tell(Event::Trouble { what });
                     }
                 }
                 Output::Dial(link, relay) => self.dial(link, relay),
@@ -476,6 +479,18 @@ impl Driver {
                 Output::Event(event) => self.event(event).await,
             }
         }
+    }
+
+    /// Stores a change beside the loop, and waits for it: what follows relies on it.
+    async fn store(&mut self, change: Change) -> Result<(), String> {
+        let mut storage = std::mem::replace(&mut self.storage, Storage::Nowhere);
+        let stored = spawn_blocking(move || {
+            let stored = storage.store(change);
+            (storage, stored)
+        });
+        let (storage, stored) = stored.await.map_err(|error| error.to_string())?;
+        self.storage = storage;
+        stored.map_err(|error| error.to_string())
     }
 
     fn dial(&mut self, id: LinkId, relay: Relay) {

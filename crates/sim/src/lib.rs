@@ -4,8 +4,10 @@
 //! network   hosts, clocks, links: latency, jitter, loss, cuts, crashes
 //! story     what happened, printed when a world fails
 //! world     phones and nodes on the network, and the people who use them
+//! setup     one call with real media, timed from the press of the button to the first audio
 //! ```
 
 pub mod network;
+pub mod setup;
 mod story;
 pub mod world;

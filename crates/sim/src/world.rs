@@ -113,6 +113,8 @@ struct Phone {
     names: BTreeMap<LinkId, agent::LinkId>,
     seen: Vec<(Tick, Event)>,
     talking: BTreeSet<Ulid>,
+    /// What the agent gave leave for, until somebody takes it.
+    permits: BTreeMap<Ulid, agent::Permit>,
     /// The device at the other end of each call: with whom keys for the media were agreed.
     partners: BTreeMap<Ulid, Did>,
 }
@@ -190,6 +192,7 @@ impl World {
             names: BTreeMap::new(),
             seen: Vec::new(),
             talking: BTreeSet::new(),
+            permits: BTreeMap::new(),
             partners: BTreeMap::new(),
         };
         self.machines.insert(id, Machine::Phone(Box::new(phone)));
@@ -276,6 +279,7 @@ impl World {
                 phone.links.clear();
                 phone.names.clear();
                 phone.talking.clear();
+                phone.permits.clear();
             }
             Some(Machine::Node(node)) => {
                 node.host = None;
@@ -321,6 +325,11 @@ impl World {
     #[must_use]
     pub fn talking(&self, phone: HostId) -> &BTreeSet<Ulid> {
         &self.phone(phone).talking
+    }
+
+    /// The agent's leave to open a call's media path, for a world that has real media. It is given once.
+    pub fn permit(&mut self, phone: HostId, call: Ulid) -> Option<agent::Permit> {
+        self.phone_mut(phone).permits.remove(&call)
     }
 
     /// How much a node has in hand.
@@ -464,14 +473,18 @@ impl World {
     /// The media engine of this world: it knows whether a path is open, and nothing else.
     fn media(&mut self, id: HostId, call: Ulid, media: agent::Media) {
         match media {
-            agent::Media::Start(_) => {
+            agent::Media::Start(permit) => {
                 self.tell(id, format_args!("opens the media path of {call}"));
-                assert!(self.phone_mut(id).talking.insert(call), "a media path opens once");
+                let phone = self.phone_mut(id);
+                assert!(phone.talking.insert(call), "a media path opens once");
+                phone.permits.insert(call, permit);
                 self.plan(id, CONNECTIVITY, Plan::Connect(call));
             }
             agent::Media::Stop => {
                 self.tell(id, format_args!("closes the media path of {call}"));
-                self.phone_mut(id).talking.remove(&call);
+                let phone = self.phone_mut(id);
+                phone.talking.remove(&call);
+                phone.permits.remove(&call);
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ mod faults;
 mod network;
 mod races;
 mod renegotiation;
+mod setup;
 mod strangers;
 
 use dsip_proto::agent::Event;

@@ -190,6 +190,7 @@ impl Phone {
         let (did, device) = (agent.did().clone(), agent.device().clone());
         let (commands, obeyed) = mpsc::channel(COMMANDS);
         let (told, events) = mpsc::channel(EVENTS);
+        tokio::task::spawn_blocking(dsip_media::call::prepare);
         Driver::spawn(agent, network.clone(), media, storage, told, obeyed);
         Ok((Self { commands, network, did, device }, Events(events)))
     }

@@ -1,15 +1,16 @@
 //! Changing the sampling rate of a whole recording, by windowed sinc.
 //!
-//! Files are converted once, when they are opened or finished, so a plain convolution per output sample is fast enough and
-//! needs no state between calls.
+//! Between two rates an output sample lies in one of a few places between two input samples: its *phase*. Each phase has a
+//! filter made beforehand, so that an output sample is a plain sum of products. A call waits for its file to be converted
+//! before it can be offered, so the speed of this is heard.
 
 use std::f64::consts::PI;
 
 /// Zero crossings of the sinc on either side.
 const CROSSINGS: f64 = 24.0;
 
-/// Points of the tabulated filter per zero crossing; between them it is interpolated.
-const FINE: usize = 256;
+/// Phases told apart at most. Rates with no common measure have more; the nearest of these then serves.
+const MAX_PHASES: u64 = 1024;
 
 /// Converts `input` from `from` to `to` samples per second. The duration stays, to within a sample.
 #[must_use]
@@ -18,49 +19,64 @@ pub fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
         return input.to_vec();
     }
     let ratio = f64::from(to) / f64::from(from);
+    let common = greatest_common_divisor(from, to);
+    // Output sample n lies n * step / places input samples after the first one.
+    let (step, places) = (u64::from(from / common), u64::from(to / common));
+    let phases = places.min(MAX_PHASES);
     // Going down, the filter must also keep what the new rate cannot hold from folding back.
     let cutoff = ratio.min(1.0) * 0.97;
-    let reach = CROSSINGS / cutoff;
-    let filter = filter();
-    let length = (input.len() as f64 * ratio).round() as usize;
+    let filters: Vec<Filter> = (0..phases).map(|phase| Filter::new(phase as f64 / phases as f64, cutoff)).collect();
+    let length = (input.len() as f64 * ratio).round() as u64;
     (0..length)
         .map(|n| {
-            let centre = n as f64 / ratio;
-            let first = (centre - reach).ceil().max(0.0) as usize;
-            let last = ((centre + reach).floor() as usize).min(input.len() - 1);
-            let (mut sum, mut weight) = (0.0, 0.0);
-            for (index, sample) in input.iter().enumerate().take(last + 1).skip(first) {
-                let tap = tap(&filter, ((index as f64 - centre) * cutoff).abs());
-                sum += tap * f64::from(*sample);
-                weight += tap;
-            }
-            // Near the ends part of the filter hangs over; normalising by what lies inside keeps the level.
-            if weight.abs() > 0.25 { (sum / weight) as f32 } else { sum as f32 }
+            let at = n * step;
+            let phase = (at % places) * phases / places;
+            filters.get(phase as usize).map_or(0.0, |filter| filter.apply(input, (at / places) as usize))
         })
         .collect()
 }
 
-/// One half of the symmetric filter, [`FINE`] points per crossing: a sinc under a Blackman window.
-fn filter() -> Vec<f64> {
-    let points = CROSSINGS as usize * FINE;
-    (0..=points)
-        .map(|point| {
-            let x = PI * point as f64 / FINE as f64;
-            let sinc = if point == 0 { 1.0 } else { x.sin() / x };
-            let w = PI * point as f64 / points as f64;
-            sinc * (0.42 + 0.5 * w.cos() + 0.08 * (2.0 * w).cos())
-        })
-        .collect()
+/// The taps for one phase, and how many of them lie before the input sample they are applied at.
+struct Filter {
+    taps: Vec<f32>,
+    before: usize,
+    gain: f32,
 }
 
-/// The filter, so many crossings away from its middle.
-fn tap(filter: &[f64], crossings: f64) -> f64 {
-    let at = crossings * FINE as f64;
-    let index = at as usize;
-    match (filter.get(index), filter.get(index + 1)) {
-        (Some(a), Some(b)) => a + (b - a) * at.fract(),
-        _ => 0.0,
+impl Filter {
+    /// A sinc under a Blackman window, for output samples that lie `phase` of an input sample after one.
+    fn new(phase: f64, cutoff: f64) -> Self {
+        let before = (CROSSINGS / cutoff).ceil() as usize;
+        let taps: Vec<f32> = (0..=2 * before)
+            .map(|tap| {
+                let crossings = (tap as f64 - before as f64 - phase) * cutoff;
+                if crossings.abs() >= CROSSINGS {
+                    return 0.0;
+                }
+                let x = PI * crossings;
+                let sinc = if x == 0.0 { 1.0 } else { x.sin() / x };
+                let w = x / CROSSINGS;
+                (sinc * (0.42 + 0.5 * w.cos() + 0.08 * (2.0 * w).cos())) as f32
+            })
+            .collect();
+        let gain = taps.iter().sum();
+        Self { taps, before, gain }
     }
+
+    fn apply(&self, input: &[f32], at: usize) -> f32 {
+        let first = at.saturating_sub(self.before);
+        let taps = self.taps.get(self.before.saturating_sub(at)..).unwrap_or_default();
+        let samples = input.get(first..).unwrap_or_default();
+        let sum: f32 = taps.iter().zip(samples).map(|(tap, sample)| tap * sample).sum();
+        // Near the ends part of the filter hangs over; normalising by what lies inside keeps the level.
+        let is_whole = taps.len() == self.taps.len() && samples.len() >= taps.len();
+        let weight = if is_whole { self.gain } else { taps.iter().take(samples.len()).sum() };
+        if weight.abs() > 0.25 * self.gain { sum / weight } else { sum / self.gain }
+    }
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]

@@ -92,6 +92,12 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(str0m_rust_crypto::default_provider())
 }
 
+/// Does once what the first certificate of a process waits for: the entropy pool behind it takes some 40 ms to start, which
+/// a call that is being set up would spend. Blocks for that long.
+pub fn prepare() {
+    drop(provider().dtls_provider.generate_certificate());
+}
+
 impl Engine {
     pub(super) fn new(origin: Origin, now: Tick) -> Self {
         // Only what audio needs is negotiated: the section's id, so that a bundle can be told apart. Audio levels are left

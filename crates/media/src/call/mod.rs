@@ -37,6 +37,7 @@ use dsip_proto::time::Tick;
 use serde::{Deserialize, Serialize};
 
 pub use clock::Origin;
+pub use engine::prepare;
 
 use engine::{Engine, Happening};
 use path::{Dead, Paths};

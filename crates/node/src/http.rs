@@ -26,16 +26,21 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut head = Vec::with_capacity(1024);
+    let mut searched: usize = 0;
     let (request, rest) = loop {
         if stream.read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match parse(&head) {
-            Ok(Some((request, length))) => break (request, head.split_off(length)),
-            Ok(None) if head.len() < LARGEST_HEAD => {}
-            Ok(None) => {
+        // A head is parsed once, however many pieces it comes in.
+        if !has_blank_line(head.get(searched.saturating_sub(2)..).unwrap_or_default()) {
+            if head.len() >= LARGEST_HEAD {
                 return say(stream, "431 Request Header Fields Too Large", "", "too long\n").await.map(|()| None);
             }
+            searched = head.len();
+            continue;
+        }
+        match parse(&head) {
+            Ok((request, length)) => break (request, head.split_off(length)),
             Err(BadRequest) => return say(stream, "400 Bad Request", "", "not HTTP/1.1\n").await.map(|()| None),
         }
     };
@@ -69,11 +74,18 @@ async fn say<S: AsyncWrite + Unpin>(mut stream: S, status: &str, header: &str, b
 
 struct BadRequest;
 
-/// The request and the length of its head, once the head is complete.
-fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, BadRequest> {
+/// Whether a head ends here.
+fn has_blank_line(part: &[u8]) -> bool {
+    part.windows(2).any(|ends| ends == b"\n\n") || part.windows(3).any(|ends| ends == b"\n\r\n")
+}
+
+/// The request and the length of its head, which is complete.
+fn parse(head: &[u8]) -> Result<(Request, usize), BadRequest> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(length) = parsed.parse(head).map_err(|_| BadRequest)? else { return Ok(None) };
+    let httparse::Status::Complete(length) = parsed.parse(head).map_err(|_| BadRequest)? else {
+        return Err(BadRequest);
+    };
     let version = if parsed.version == Some(1) { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
     let mut request = http::Request::builder()
         .method(parsed.method.unwrap_or_default())
@@ -82,7 +94,7 @@ fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, BadRequest> {
     for header in parsed.headers {
         request = request.header(header.name, header.value);
     }
-    request.body(()).map(|request| Some((request, length))).map_err(|_| BadRequest)
+    request.body(()).map(|request| (request, length)).map_err(|_| BadRequest)
 }
 
 #[cfg(test)]
@@ -98,6 +110,23 @@ mod tests {
         client.read_to_string(&mut answer).await.expect("read");
         drop(accepted.await);
         answer
+    }
+
+    #[tokio::test]
+    async fn a_head_may_come_one_octet_at_a_time() {
+        for (request, status) in [
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "200"),
+            ("\r\nGET / HTTP/1.1\nHost: h\n\n", "200"),
+            ("\r\n\r\n", "400"),
+        ] {
+            let (mut client, server) = tokio::io::duplex(1);
+            let accepted = tokio::spawn(async move { accept(server, "a node\n").await.map(|socket| socket.is_some()) });
+            client.write_all(request.as_bytes()).await.expect("written");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("read");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:?}: {answer}");
+            assert!(!accepted.await.expect("ended").expect("answered"));
+        }
     }
 
     #[tokio::test]

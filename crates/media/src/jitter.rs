@@ -182,6 +182,12 @@ impl Jitter {
         next
     }
 
+    /// How many packets wait to be played; never more than two hundred.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.packets.len()
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

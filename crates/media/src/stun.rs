@@ -106,7 +106,8 @@ impl Query {
     }
 
     fn matches(&self, datagram: &[u8]) -> bool {
-        datagram.get(4..8) == Some(&COOKIE) && datagram.get(8..20) == Some(&self.transaction)
+        let whole = be16(datagram, 2).is_some_and(|length| datagram.len() == 20 + usize::from(length));
+        whole && datagram.get(4..8) == Some(&COOKIE) && datagram.get(8..20) == Some(&self.transaction)
     }
 }
 
@@ -192,7 +193,8 @@ mod tests {
     fn truncated_responses_are_harmless() {
         for length in 0..RESPONSE.len() {
             let (mut query, server) = query();
-            query.handle(Tick::default(), server, &RESPONSE[..length]);
+            assert!(!query.handle(Tick::default(), server, &RESPONSE[..length]), "{length}");
+            assert_eq!(query.status(), Status::Asking, "{length}");
         }
     }
 }

@@ -199,9 +199,18 @@ mod tests {
 
     #[test]
     fn rubbish_yields_nothing() {
-        for text in ["", "\n\n", "m=", "m=audio", "m=audio x", "a=mid:1", "v=0\nm=audio 9\na=", "=\n==\nm= = ="] {
-            let _ =
-                (direction_of_audio(text), mid_of_audio(text), credentials(text), narrow(text, 0, Direction::SendRecv));
+        let no_audio = ["", "\n\n", "m=", "m=audio", "a=mid:1", "=\n==\nm= = ="];
+        // A heading alone is a section already, and what goes without saying is both ways.
+        let audio = ["m=audio x", "v=0\nm=audio 9\na="];
+        let directions = no_audio.map(|text| (text, None)).into_iter();
+        for (text, direction) in directions.chain(audio.map(|text| (text, Some(Direction::SendRecv)))) {
+            assert_eq!(direction_of_audio(text), direction, "{text:?}");
+            assert_eq!(mid_of_audio(text), None, "{text:?}");
+            assert_eq!(credentials(text), [], "{text:?}");
+            let narrowed = narrow(text, 0, Direction::SendRecv);
+            assert_eq!(direction_of_audio(&narrowed), direction, "{text:?} became {narrowed:?}");
+            assert_eq!(mid_of_audio(&narrowed), None, "{text:?} became {narrowed:?}");
+            assert_eq!(credentials(&narrowed), [], "{text:?} became {narrowed:?}");
         }
     }
 }

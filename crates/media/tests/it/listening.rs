@@ -147,10 +147,13 @@ fn a_new_stream_takes_over() {
 #[test]
 fn memory_is_bounded_whatever_comes() {
     let mut jitter = Jitter::new();
+    let mut most = 0;
     for number in 0..100_000_u64 {
         jitter.insert(millis(1), number, number % 90 * 960, &packet(1));
         jitter.insert(millis(1), number, u64::MAX / 2 - number, &packet(1));
+        most = most.max(jitter.waiting());
     }
+    assert_eq!(most, 200, "full, and never fuller");
     for now in 0..1_000 {
         jitter.next(millis(now * 20));
     }
@@ -159,6 +162,7 @@ fn memory_is_bounded_whatever_comes() {
         for _ in 0..4 {
             jitter.insert(Tick::from_micros(u64::MAX), extreme, extreme, &packet(1));
             jitter.next(Tick::from_micros(u64::MAX));
+            assert!(jitter.waiting() <= 200);
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Opus packets to samples, also for packets that never came.
+
 use opus_rs::OpusDecoder;
 
 use super::duration;

@@ -1,4 +1,6 @@
-use std::path::PathBuf;
+//! `dsip conformance`: the vectors of this repository, the shared ones, and how a failure is shown.
+
+use std::path::{Path, PathBuf};
 
 use crate::dsip;
 
@@ -13,7 +15,18 @@ fn shared_vectors() -> Option<PathBuf> {
 
 #[test]
 fn every_shared_vector_passes_in_the_binary() {
-    let Some(dir) = shared_vectors() else { return };
+    match shared_vectors() {
+        Some(dir) => every_vector_passes(&dir),
+        None => println!("skipped: the shared vectors are not there; DSIP_SHARED says where they are"),
+    }
+}
+
+#[test]
+fn every_vector_of_our_own_passes_in_the_binary() {
+    every_vector_passes(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors"));
+}
+
+fn every_vector_passes(dir: &Path) {
     let home = tempfile::tempdir().expect("a directory");
     let ran = dsip(home.path(), &["conformance", &dir.to_string_lossy()]);
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();

@@ -1,3 +1,5 @@
+//! `dsip id`: identities, devices, delegations, links.
+
 use std::fs;
 
 use crate::{complaint, dsip, last_event};

@@ -1,3 +1,5 @@
+//! `dsip node`: what it prints, what it refuses, how it ends.
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::process::Stdio;

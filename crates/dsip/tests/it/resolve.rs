@@ -1,3 +1,5 @@
+//! `dsip resolve`: what is known about a target, and what of it has authority.
+
 use crate::{complaint, dsip, last_event};
 
 const BOB: &str = "did:key:z6MkhzX9qTeXBWkucyMVric1E9JrqUD5LPAkD2BNavakAptf";

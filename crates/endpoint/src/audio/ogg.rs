@@ -151,24 +151,23 @@ impl Drop for Writer {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use dsip_media::audio::{signal, snr};
 
     fn recording(pcm: &[f32]) -> Vec<u8> {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.opus");
-        let mut writer = Writer::create(&path).unwrap();
-        pcm.chunks(700).for_each(|part| writer.write(part).unwrap());
-        writer.finish().unwrap();
-        std::fs::read(path).unwrap()
+        let mut writer = Writer::create(&path).expect("opened");
+        pcm.chunks(700).for_each(|part| writer.write(part).expect("written"));
+        writer.finish().expect("written");
+        std::fs::read(path).expect("read")
     }
 
     #[test]
     fn what_is_written_can_be_read() {
         let tone: Vec<f32> = signal::tone(500.0, 0.4).take(60_000).collect();
-        let back = super::super::decode(&recording(&tone)).unwrap();
+        let back = super::super::decode(&recording(&tone)).expect("read");
         assert!(back.len().abs_diff(tone.len()) < 1000, "{}", back.len());
         assert!(snr(&tone[..50_000], &back) > 10.0);
     }

@@ -1,3 +1,5 @@
+//! Where a call is recorded or heard: a file, a command, standard output, the loudspeaker, nowhere.
+
 use std::path::Path;
 
 use super::{Error, ogg, pipe, wav};
@@ -98,41 +100,42 @@ impl Sink {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::audio::read;
 
     #[tokio::test]
     async fn files_are_whole_even_if_dropped() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         for (name, finish) in [("a.wav", true), ("b.wav", false), ("c.ogg", true), ("d.opus", false)] {
             let path = directory.path().join(name);
-            let mut sink = Sink::open(path.to_str().unwrap()).unwrap();
+            let mut sink = Sink::open(path.to_str().expect("text")).expect("opened");
             (0..70).for_each(|_| sink.write(&[0.25; 960]));
             if finish {
-                sink.finish().await.unwrap();
+                sink.finish().await.expect("written");
             } else {
                 drop(sink);
             }
-            let samples = read(&path).unwrap();
+            let samples = read(&path).expect("read");
             assert!(samples.len().abs_diff(70 * 960) <= 960, "{name}: {}", samples.len());
         }
     }
 
     #[tokio::test]
     async fn a_command_is_a_sink() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("raw");
-        let mut sink = Sink::open(&format!("exec:cat > {}", path.display())).unwrap();
+        let mut sink = Sink::open(&format!("exec:cat > {}", path.display())).expect("opened");
         (0..10).for_each(|_| sink.write(&[0.5; 960]));
-        sink.finish().await.unwrap();
-        assert_eq!(std::fs::read(path).unwrap().len(), 10 * 960 * 2);
+        sink.finish().await.expect("written");
+        assert_eq!(std::fs::read(path).expect("read").len(), 10 * 960 * 2);
     }
 
     #[test]
     fn mistakes_are_named() {
-        assert!(Sink::open("call.mp3").unwrap_err().to_string().contains(".wav, .ogg or .opus"));
-        assert!(Sink::open("/does/not/exist/a.wav").unwrap_err().to_string().contains("/does/not/exist/a.wav"));
+        assert!(Sink::open("call.mp3").expect_err("a mistake").to_string().contains(".wav, .ogg or .opus"));
+        assert!(
+            Sink::open("/does/not/exist/a.wav").expect_err("a mistake").to_string().contains("/does/not/exist/a.wav")
+        );
     }
 }

@@ -1,3 +1,5 @@
+//! What a call says: a file, a tone, silence, a command, standard input, the microphone.
+
 use std::path::{Path, PathBuf};
 
 use dsip_media::audio::signal;
@@ -119,7 +121,6 @@ fn tone(what: &str, hertz: &str) -> Result<Source, Error> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -140,14 +141,14 @@ mod tests {
             ("/does/not/exist.wav", "No such file"),
             ("loop:/does/not/exist.ogg", "No such file"),
         ] {
-            let error = Source::open(what).unwrap_err().to_string();
+            let error = Source::open(what).expect_err("a mistake").to_string();
             assert!(error.contains(fault) && error.contains(what.trim_start_matches("loop:")), "{error}");
         }
     }
 
     #[tokio::test]
     async fn a_command_is_a_source() {
-        let mut source = Source::open("exec:head -c 9600 /dev/zero | tr '\\0' '\\100'").unwrap();
+        let mut source = Source::open("exec:head -c 9600 /dev/zero | tr '\\0' '\\100'").expect("opened");
         let mut heard = 0;
         while !source.ended() {
             heard += usize::from(source.next_frame()[0] > 0.4);

@@ -92,15 +92,14 @@ pub(super) fn to_i16(sample: f32) -> i16 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn file(spec: WavSpec, write: impl Fn(&mut WavWriter<&mut Cursor<Vec<u8>>>)) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        let mut writer = WavWriter::new(&mut bytes, spec).unwrap();
+        let mut writer = WavWriter::new(&mut bytes, spec).expect("opened");
         write(&mut writer);
-        writer.finalize().unwrap();
+        writer.finalize().expect("written");
         bytes.into_inner()
     }
 
@@ -117,12 +116,12 @@ mod tests {
             let bytes = file(spec, |writer| {
                 for _ in 0..rate / 2 * u32::from(channels) {
                     match format {
-                        SampleFormat::Float => writer.write_sample(0.5_f32).unwrap(),
-                        SampleFormat::Int => writer.write_sample(1_i32 << (bits - 2)).unwrap(),
+                        SampleFormat::Float => writer.write_sample(0.5_f32).expect("written"),
+                        SampleFormat::Int => writer.write_sample(1_i32 << (bits - 2)).expect("written"),
                     }
                 }
             });
-            let pcm = super::super::decode(&bytes).unwrap();
+            let pcm = super::super::decode(&bytes).expect("read");
             assert!(pcm.len().abs_diff(24_000) < 5, "{rate}: {}", pcm.len());
             assert!((pcm[12_000] - 0.5).abs() < 0.01, "{rate}/{bits}: {}", pcm[12_000]);
         }
@@ -131,12 +130,12 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         let spec = WavSpec { channels: 1, sample_rate: 8_000, bits_per_sample: 16, sample_format: SampleFormat::Int };
-        let whole = file(spec, |writer| (0..800).for_each(|_| writer.write_sample(1_i16).unwrap()));
-        assert!(super::super::decode(&whole[..600]).unwrap_err().contains("cut short"));
+        let whole = file(spec, |writer| (0..800).for_each(|_| writer.write_sample(1_i16).expect("written")));
+        assert!(super::super::decode(&whole[..600]).expect_err("a mistake").contains("cut short"));
         let empty = file(spec, |_| ());
-        assert!(super::super::decode(&empty).unwrap_err().contains("no audio"));
-        assert!(super::super::decode(b"").unwrap_err().contains("empty"));
-        assert!(super::super::decode(b"ID3\x04 an mp3").unwrap_err().contains("neither WAV nor Ogg/Opus"));
+        assert!(super::super::decode(&empty).expect_err("a mistake").contains("no audio"));
+        assert!(super::super::decode(b"").expect_err("a mistake").contains("empty"));
+        assert!(super::super::decode(b"ID3\x04 an mp3").expect_err("a mistake").contains("neither WAV nor Ogg/Opus"));
         for length in 0..60 {
             assert!(super::super::decode(&whole[..length]).is_err());
         }

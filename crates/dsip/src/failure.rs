@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use dsip_endpoint::home;
 
+use crate::output::acts;
+
 /// The exit codes of `dsip`. `docs/guide/cli.md` documents them; scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -132,7 +134,7 @@ impl fmt::Display for Failure {
 /// One line, and nothing a terminal would act on: messages may quote what a peer or a file said.
 fn one_line(text: &impl fmt::Display) -> String {
     let text = text.to_string();
-    let cleaned: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let cleaned: String = text.chars().map(|c| if acts(c) { ' ' } else { c }).collect();
     cleaned.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

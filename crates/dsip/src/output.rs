@@ -56,7 +56,7 @@ impl Output {
         if self.json {
             self.object(event);
         } else {
-            self.line(event);
+            self.line(Harmless(event));
         }
     }
 
@@ -121,5 +121,33 @@ impl Output {
         if self.standing.swap(false, Ordering::Relaxed) {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
+    }
+}
+
+/// Text for people that may quote what a stranger said, without what a terminal would act on: control characters, which
+/// move the cursor, colour or retitle, and the marks that turn the direction of writing, which make a text read as
+/// another. Only a line's end stays, for who writes several.
+pub(crate) struct Harmless<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for Harmless<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_string().chars().filter(|c| *c == '\n' || !acts(*c)).try_for_each(|c| fmt::Write::write_char(f, c))
+    }
+}
+
+/// Whether a terminal does something with a character instead of showing it.
+pub(crate) fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_left_out() {
+        let said = "Zoë\u{1b}[2J\u{1b}]0;bank\u{7}\r\u{9b}31m \u{202e}olleh\u{2066}\nbye\u{7f}";
+        assert_eq!(Harmless(said).to_string(), "Zoë[2J]0;bank31m olleh\nbye");
     }
 }

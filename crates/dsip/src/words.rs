@@ -11,7 +11,7 @@ use dsip_media::stats::Report;
 use dsip_proto::wire::token::AnsweredBy;
 use serde_json::{Map, Value, json};
 
-use crate::output::{Output, Style};
+use crate::output::{Output, Style, acts};
 
 /// Tells what happens, with the time since `began`.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<'a> Teller<'a> {
             .collect();
         let mut words = match located.candidates.first() {
             Some(place) => format!("{} at {} ({})", located.did, place.uri, source(&place.source)),
-            None => format!("{}, but nothing says where to dial; trying my own node", located.did),
+            None => format!("{}, but nothing says where to dial them", located.did),
         };
         if let Some((alias, _)) = &located.alias {
             words = format!("{alias} is {words}");
@@ -88,7 +88,9 @@ impl<'a> Teller<'a> {
         object.insert("at_ms".into(), json!(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)));
         self.out.object(&object);
         let name = self.out.styled(style, format!("{:<11}", line.name));
-        self.out.line(format!("{:>8.3} s  {name} {}", elapsed.as_secs_f64(), line.words));
+        // Whatever a stranger had a part in comes by here: it stays one line, and the terminal does nothing about it.
+        let words: String = line.words.chars().filter(|c| !acts(*c)).collect();
+        self.out.line(format!("{:>8.3} s  {name} {words}", elapsed.as_secs_f64()));
     }
 }
 
@@ -256,7 +258,7 @@ fn line(event: &Event) -> Option<(Line, Style)> {
 fn describe(party: &Party) -> String {
     let name = match (&party.contact, &party.claimed_name) {
         (Some(contact), _) => contact.clone(),
-        (None, Some(claimed)) => format!("somebody who says to be \"{}\"", clean(claimed)),
+        (None, Some(claimed)) => format!("somebody who says to be \"{}\"", brief(claimed)),
         (None, None) => "somebody".to_owned(),
     };
     let known = if party.known { "in my contacts" } else { "not in my contacts" };
@@ -296,9 +298,9 @@ fn source(source: &Source) -> String {
     }
 }
 
-/// A claimed text must not move the cursor or forge a line.
-fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
+/// A claimed name is no place for a speech.
+fn brief(text: &str) -> String {
+    text.chars().filter(|c| !acts(*c)).take(64).collect()
 }
 
 struct Figures<'a>(&'a Report);

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::call::seconds;
+use crate::call::{STANDARD_OUTPUT, seconds};
 use crate::cli::Globals;
 use crate::end::End;
 use crate::failure::{Exit, Failure};
@@ -56,17 +56,26 @@ pub(crate) enum Auto {
 
 /// Runs the command.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    if args.audio_out == "-" {
+        return Err(Failure::usage("--audio-out", STANDARD_OUTPUT, "record to a file, or use exec:COMMAND"));
+    }
+    if args.audio_in == "-" && args.auto.is_none() {
+        let wrong = "standard input is where decisions are typed";
+        return Err(Failure::usage("--audio-in", wrong, "give --auto accept with it, or send a file"));
+    }
     let mut config = globals.owner().await?;
     if config.node.is_none() {
         let remedy = "give --node wss://HOST:PORT/dsip#did:key:…; dsip node prints it";
         return Err(Failure::usage("--node", "calls come in at a node, and none was given", remedy));
     }
-    if args.publish && globals.dht.is_empty() {
-        return Err(Failure::usage("--publish", "there is no DHT to publish in", "give a node of it with --dht"));
-    }
     config.publish = args.publish;
     config.policy = Policy { first_contact: args.first_contact, calls: 1, ..Policy::default() };
-    let (phone, events) = Phone::start(config, globals.network().await?)?;
+    let network = globals.network().await?;
+    // A DHT that was joined once is remembered.
+    if args.publish && network.dht().is_none() {
+        return Err(Failure::usage("--publish", "there is no DHT to publish in", "give a node of it with --dht"));
+    }
+    let (phone, events) = Phone::start(config, network)?;
     let teller = Teller::new(out);
     let words = json!({ "did": phone.did(), "device": phone.device() });
     teller.say("waiting", words, format!("as {}; Ctrl-C ends", phone.did()), Style::Bold);
@@ -114,12 +123,20 @@ impl Desk<'_> {
                 event = events.next() => {
                     let Some(event) = event else { return Ok(Exit::NotSo) };
                     self.teller.event(&event);
-                    if self.happened(&event).await && self.once {
+                    // What is to be done may take its time, which an end does not wait for.
+                    let over = tokio::select! {
+                        over = self.happened(&event) => over,
+                        () = end.wait() => break,
+                    };
+                    if over && self.once {
                         break;
                     }
                 }
                 line = typed.recv(), if listening => match line {
-                    Some(line) => self.decide(line.trim()).await,
+                    Some(line) => tokio::select! {
+                        () = self.decide(line.trim()) => {}
+                        () = end.wait() => break,
+                    },
                     None => {
                         listening = false;
                         self.nobody_to_ask().await;
@@ -130,7 +147,10 @@ impl Desk<'_> {
                     None => std::future::pending().await,
                 } } => {
                     self.hang_up_at = None;
-                    self.end().await;
+                    tokio::select! {
+                        () = self.end() => {}
+                        () = end.wait() => break,
+                    }
                 }
                 () = end.wait() => break,
             }

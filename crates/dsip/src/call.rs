@@ -36,6 +36,9 @@ pub(crate) struct Args {
     duration: Option<Duration>,
 }
 
+/// Why samples cannot go to standard output.
+pub(crate) const STANDARD_OUTPUT: &str = "standard output is where events are written";
+
 /// Under which identity a call goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Identity {
@@ -45,6 +48,9 @@ pub(crate) enum Identity {
 
 /// Runs the command.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    if args.audio_out == "-" {
+        return Err(Failure::usage("--audio-out", STANDARD_OUTPUT, "record to a file, or use exec:COMMAND"));
+    }
     let teller = Teller::new(out);
     let config = match args.identity {
         Some(Identity::Ephemeral) => globals.stranger().await?,
@@ -139,9 +145,15 @@ async fn expired(until: Option<Instant>) {
     }
 }
 
+/// No wait is longer: a year, in seconds.
+const LONGEST: f64 = 365.0 * 86_400.0;
+
 /// Seconds as people write them, whole or with a fraction.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if seconds > LONGEST {
+        return Err("longer than a year".to_owned());
+    }
     Duration::try_from_secs_f64(seconds).map_err(|_| "not a span of time".to_owned())
 }
 
@@ -164,5 +176,6 @@ mod tests {
     fn durations_are_seconds() {
         assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
         assert!(seconds("soon").is_err() && seconds("-1").is_err() && seconds("NaN").is_err());
+        assert!(seconds("1e19").is_err() && seconds("inf").is_err());
     }
 }

@@ -5,17 +5,19 @@ use crate::failure::Failure;
 /// Both ways, listened for.
 pub(crate) struct End {
     #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
 impl End {
-    /// Listens from now on, so that a signal during the start is not lost.
+    /// Listens from now on, so that a signal during the start, or between two waits, is not lost.
     pub(crate) fn new() -> Result<Self, Failure> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
-            let failed = |error| Failure::fault("signals", error, "try again");
-            Ok(Self { terminate: signal(SignalKind::terminate()).map_err(failed)? })
+            let listen = |kind| signal(kind).map_err(|error| Failure::fault("signals", error, "try again"));
+            Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
         }
         #[cfg(not(unix))]
         Ok(Self {})
@@ -25,7 +27,7 @@ impl End {
     pub(crate) async fn wait(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
         #[cfg(not(unix))]

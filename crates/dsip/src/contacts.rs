@@ -4,6 +4,7 @@ use dsip_endpoint::home::Part;
 use dsip_endpoint::phone::{Config, Network, Phone};
 use dsip_endpoint::tls::Roots;
 use dsip_proto::agent::Memory;
+use dsip_proto::identity::PublicKey;
 use dsip_proto::wire::Did;
 use serde_json::json;
 
@@ -47,6 +48,11 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     match args.action.unwrap_or(Action::List) {
         Action::List => list(&globals.home()?.load(Part::Contacts)?, &teller),
         Action::Add { did, name } => {
+            if did.as_str().starts_with("did:key:")
+                && let Err(error) = PublicKey::of_did(&did)
+            {
+                return Err(Failure::usage(did, error, "copy the whole DID; dsip id show prints it"));
+            }
             let phone = offline(globals).await?;
             phone.allow(did.clone(), true, name).await?;
             phone.stop().await;
@@ -54,13 +60,19 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         }
         Action::Remove { did } => {
             let phone = offline(globals).await?;
+            let memory = phone.memory().await?;
+            let mut known = memory.contacts.allowed().any(|allowed| *allowed == did);
             phone.allow(did.clone(), false, None).await?;
-            let grants = phone.memory().await?;
-            for (grant, _) in grants.contacts.issued().filter(|(_, grant)| grant.other == did) {
+            for (grant, _) in memory.contacts.issued().filter(|(_, grant)| grant.other == did) {
+                known = true;
                 phone.revoke(grant).await?;
             }
             phone.stop().await;
-            let words = format!("{did} has to introduce themselves again");
+            let words = if known {
+                format!("{did} has to introduce themselves again")
+            } else {
+                format!("{did} was not among my contacts, and still is not")
+            };
             teller.say("contact", json!({ "did": did, "allowed": false }), words, Style::Bold);
         }
         Action::Token => {

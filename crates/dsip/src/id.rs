@@ -177,6 +177,8 @@ fn show_link(globals: &Globals, out: &Output, args: &Qr) -> Result<(), Failure> 
     let did = profile.identity.clone().ok_or_else(|| nobody(&profile))?;
     let mut link = link::Link::to(did.clone());
     if !args.bare {
+        // What others are to dial must be something that can be dialled.
+        globals.node_target()?;
         link.nodes.extend(globals.node_hint()?);
         link.dht.clone_from(&globals.dht);
         link.name = profile.name;
@@ -231,11 +233,20 @@ fn checked_name(name: &str) -> Result<&str, Failure> {
 fn fresh_dir() -> Result<PathBuf, Failure> {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
     let base = base.unwrap_or_else(std::env::temp_dir);
-    let number = std::process::id();
-    (0..1000)
-        .map(|attempt| base.join(format!("dsip-ephemeral-{number}-{attempt}")))
-        .find(|dir| !dir.exists())
-        .ok_or_else(|| Failure::home(base.display(), "is full of ephemeral identities", "name a directory"))
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    loop {
+        let number = getrandom::u64()
+            .map_err(|error| Failure::fault("the system's randomness", error, "try again, or name a directory"))?;
+        let dir = base.join(format!("dsip-ephemeral-{number:016x}"));
+        // Made here and now, so that nobody else can have made it.
+        match builder.create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Failure::home(base.display(), error, "name a directory")),
+        }
+    }
 }
 
 fn nobody(profile: &Profile) -> Failure {

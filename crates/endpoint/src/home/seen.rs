@@ -1,7 +1,7 @@
 //! Ids that must not be accepted twice, across restarts (RPL-6).
 //!
 //! One record of fixed length per id, appended and synced before the message acts. A crash in mid-record leaves a tail
-//! of another length, which the next opening cuts off.
+//! of another length, which the next record or opening cuts off.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -42,6 +42,11 @@ impl SeenLog {
         let _guard = store::lock(&self.dir)?;
         let path = self.path();
         let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io(&path))?;
+        let size = file.metadata().map_err(Error::io(&path))?.len();
+        let torn = size % RECORD as u64;
+        if torn > 0 {
+            file.set_len(size - torn).map_err(Error::io(&path))?;
+        }
         file.write_all(line(id, until).as_bytes()).and_then(|()| file.sync_data()).map_err(Error::io(&path))?;
         if file.metadata().map_err(Error::io(&path))?.len() >= self.compact_at {
             self.compact(now)?;
@@ -58,7 +63,8 @@ impl SeenLog {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io(&path)(error)),
         };
-        let live: Vec<_> = bytes.chunks_exact(RECORD).filter_map(parse).filter(|(_, until)| *until >= now).collect();
+        let live: Vec<_> =
+            bytes.split_inclusive(|byte| *byte == b'\n').filter_map(parse).filter(|(_, until)| *until >= now).collect();
         if live.len() * RECORD != bytes.len() {
             let text: String = live.iter().map(|(id, until)| line(*id, *until)).collect();
             store::replace(&path, Access::Owner, text.as_bytes())?;
@@ -78,7 +84,9 @@ fn line(id: Ulid, until: u64) -> String {
     format!("{id} {:012}\n", until.min(999_999_999_999))
 }
 
-fn parse(record: &[u8]) -> Option<(Ulid, u64)> {
+/// Reads the record that a line ends with; what stands before it was torn.
+fn parse(line: &[u8]) -> Option<(Ulid, u64)> {
+    let record = line.get(line.len().checked_sub(RECORD)?..)?;
     let text = std::str::from_utf8(record).ok()?.strip_suffix('\n')?;
     let (id, until) = text.split_once(' ')?;
     Some((id.parse().ok()?, until.parse().ok()?))
@@ -114,10 +122,16 @@ mod tests {
         let mut bytes = std::fs::read(&path).expect("read");
         bytes.extend_from_slice(&line(id(2), 300).as_bytes()[..17]);
         std::fs::write(&path, bytes).expect("torn");
-        let (mut log, live) = SeenLog::open(dir.path().into(), 1).expect("opened");
-        assert_eq!(live, [(id(1), 200)]);
         log.record(id(3), 300, 1).expect("recorded");
         assert_eq!(SeenLog::open(dir.path().into(), 1).expect("opened").1, [(id(1), 200), (id(3), 300)]);
+    }
+
+    #[test]
+    fn rpl_6_a_tear_in_the_middle_hides_nothing_after_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let torn = format!("{}{}{}", &line(id(1), 200)[..31], line(id(2), 200), line(id(3), 300));
+        std::fs::write(dir.path().join("seen.log"), torn).expect("torn");
+        assert_eq!(SeenLog::open(dir.path().into(), 1).expect("opened").1, [(id(2), 200), (id(3), 300)]);
     }
 
     #[test]

@@ -406,13 +406,10 @@ impl Agent {
                 endpoint::Output::Info { session, .. } => self.take_info(now, cause, session),
                 endpoint::Output::ContactsChanged => self.remember_contacts(),
                 endpoint::Output::Intrusion { signer, session, kind } => {
-                    let what = super::Suspicion::NotAParty { kind };
-                    match cause {
-                        Some(cause) => self.suspect(now, cause.link, what, Some(signer), session),
-                        None => {
-                            let signer = Some(signer);
-                            self.out.push_back(Output::Event(Event::Security { what, signer, session }));
-                        }
+                    // Strangers may be as loud as they like: it is not the fault of the relay, which cannot know who is party.
+                    if self.intruders.is_news(now.tick, &signer, kind) {
+                        let (what, signer) = (super::Suspicion::NotAParty { kind }, Some(signer));
+                        self.out.push_back(Output::Event(Event::Security { what, signer, session }));
                     }
                 }
                 // The engine keeps its own time, and what it ignores needs no one's attention; commands look for refusals

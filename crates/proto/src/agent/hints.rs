@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::time::{Now, Tick};
 
 /// DHT-30: how often a hint is signed afresh.
-pub(super) const EVERY: Duration = Duration::from_secs(240);
+pub(super) const EVERY: Duration = Duration::from_secs(crate::hints::RESIGN_AFTER);
 /// DHT-3: how long a hint lives. Long enough that one missed publication does not hide us.
 pub(super) const LIFETIME_SECS: u64 = 900;
 

@@ -150,7 +150,7 @@ impl Agent {
     /// greeting it means that this relay is of no use: either it refuses our hello, or it is not a relay.
     fn refused(&mut self, now: Now, link: LinkId, greeting: bool, verdict: &Verdict) {
         let what = Suspicion::Unverified { code: verdict.code };
-        self.suspect(now, link, what, None, None);
+        self.suspect(now, link, what, None);
         if greeting {
             let why = format!("the relay did not accept our hello, or its own does not verify ({})", verdict.code);
             self.hang_up_link(now, link, &why);

@@ -27,6 +27,9 @@ use super::Relay;
 pub(super) const GREETING_LIMIT: Duration = Duration::from_secs(10);
 /// Envelopes one link keeps while it is not bound. A phone that is offline says little; more than this is a fault.
 const WAITING_LIMIT: usize = 64;
+/// Frames that did not verify before a link is hung up. A relay verifies what it forwards; one that lets this much
+/// through is not doing its duty.
+const REFUSALS_LIMIT: u64 = 1_000;
 /// WS-22: the longest back-off.
 const BACKOFF_LIMIT_SECS: u64 = 60;
 
@@ -68,8 +71,10 @@ pub(super) struct Link {
     waiting: VecDeque<Waiting>,
     /// When an errand link was last needed.
     pub(super) idle_since: Option<Tick>,
-    /// Frames refused on this link (PTY-5, bad signatures): the count decides when to hang up on it.
-    pub(super) refused: u32,
+    /// Frames that did not verify lately: the count decides when to hang up. One is forgotten every second.
+    refused: u64,
+    /// Up to when the count has been forgotten.
+    forgotten: Tick,
 }
 
 impl Link {
@@ -82,6 +87,7 @@ impl Link {
             waiting: VecDeque::new(),
             idle_since: None,
             refused: 0,
+            forgotten: Tick::from_micros(0),
         }
     }
 
@@ -147,6 +153,18 @@ impl Link {
         self.state = State::Resting { until: now.tick + GIVE_WAY + jitter };
     }
 
+    /// Counts a frame that did not verify. True if there were so many lately that the link is not worth having.
+    pub(super) fn refuse(&mut self, now: Tick) -> bool {
+        let secs = now.since(self.forgotten).as_secs();
+        self.forgotten = self.forgotten + Duration::from_secs(secs);
+        self.refused = self.refused.saturating_sub(secs) + 1;
+        let too_many = self.refused > REFUSALS_LIMIT;
+        if too_many {
+            self.refused = 0;
+        }
+        too_many
+    }
+
     /// When this link wants the clock.
     pub(super) fn wake(&self) -> Option<Tick> {
         match self.state {
@@ -182,6 +200,17 @@ mod tests {
             longest = longest.max(delay);
         }
         assert!(longest > Duration::from_secs(50), "full jitter reaches towards the ceiling, got {longest:?}");
+    }
+
+    #[test]
+    fn refusals_count_while_they_are_recent() {
+        let (mut link, mut tick) = (link(), NOW.tick);
+        for _ in 0..2 * REFUSALS_LIMIT {
+            assert!(!link.refuse(tick), "one a second is forgotten as fast as it comes");
+            tick = tick + Duration::from_secs(1);
+        }
+        let flood = (0..2 * REFUSALS_LIMIT).filter(|_| link.refuse(tick)).count();
+        assert!(flood > 0, "a flood is not");
     }
 
     #[test]

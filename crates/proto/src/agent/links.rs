@@ -15,9 +15,6 @@ use super::{Agent, Event, LinkChange, LinkId, Output, Relay, Suspicion};
 const HELLO_LIFETIME_SECS: u64 = 30;
 /// How long a callee's node stays connected after the last call over it: late `bye`s and errors still get through.
 const ERRAND_LINGER: Duration = Duration::from_secs(5);
-/// Frames that did not verify, or came from no party, before a link is hung up (PTY-5). A relay that lets this much
-/// through is not doing its duty.
-const REFUSALS_LIMIT: u32 = 1_000;
 
 impl Agent {
     /// Opens a link to a place that is about to be called, while the offer is still being made. Not used, it closes again.
@@ -27,8 +24,10 @@ impl Agent {
 
     /// Opens a link to `relay`, or returns the one that is open already.
     pub(super) fn link_to(&mut self, relay: &Relay, purpose: Purpose) -> LinkId {
-        if let Some(id) = self.link_of(&relay.uri) {
-            return id;
+        let is_other = |link: &Link| link.relay.node.is_some() && relay.node.is_some() && link.relay.node != relay.node;
+        let mut known = self.links.iter().filter(|(_, link)| link.relay.uri == relay.uri && !is_other(link));
+        if let Some((id, _)) = known.next() {
+            return *id;
         }
         let id = LinkId(self.fresh());
         self.links.insert(id, Link::new(relay.clone(), purpose));
@@ -114,7 +113,7 @@ impl Agent {
 
     fn distrust(&mut self, now: Now, id: LinkId, signer: &Did, why: &str) {
         let what = Suspicion::WrongRelay { why: why.to_owned() };
-        self.suspect(now, id, what, Some(signer.clone()), None);
+        self.suspect(now, id, what, Some(signer.clone()));
         self.hang_up_link(now, id, why);
     }
 
@@ -174,20 +173,10 @@ impl Agent {
         self.transmit(link, frame, session, expires);
     }
 
-    /// Something on a link was refused: tell the person, and give the link up if it goes on (PTY-5).
-    pub(super) fn suspect(
-        &mut self,
-        now: Now,
-        id: LinkId,
-        what: Suspicion,
-        signer: Option<Did>,
-        session: Option<Ulid>,
-    ) {
-        self.out.push_back(Output::Event(Event::Security { what, signer, session }));
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.refused += 1;
-        if link.refused > REFUSALS_LIMIT {
-            link.refused = 0;
+    /// The relay itself let through, or said, what does not verify: tell the person, and give the link up if it goes on.
+    pub(super) fn suspect(&mut self, now: Now, id: LinkId, what: Suspicion, signer: Option<Did>) {
+        self.out.push_back(Output::Event(Event::Security { what, signer, session: None }));
+        if self.links.get_mut(&id).is_some_and(|link| link.refuse(now.tick)) {
             self.hang_up_link(now, id, "too much on it was refused");
         }
     }
@@ -233,14 +222,31 @@ impl Agent {
         })
     }
 
-    /// The places still to try for a call, in order, without one that is tried already.
+    /// The places still to try for a call, in order, each once. One URI under the names of two nodes is two places: one of
+    /// the names may be a lie (HEL-6).
     pub(super) fn routes(places: Vec<Relay>) -> VecDeque<Relay> {
         let mut routes: VecDeque<Relay> = VecDeque::new();
         for place in places {
-            if !routes.iter().any(|known| known.uri == place.uri) {
+            if !routes.iter().any(|known| known.uri == place.uri && known.node == place.node) {
                 routes.push_back(place);
             }
         }
         routes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::SecretKey;
+
+    #[test]
+    fn hel_6_a_false_name_for_a_place_does_not_hide_the_true_one() {
+        let place = |n: u8| Relay {
+            uri: "wss://relay.example/dsip".into(),
+            bindings: Vec::new(),
+            node: Some(SecretKey::from_bytes(&[n; 32]).did()),
+        };
+        assert_eq!(Agent::routes(vec![place(1), place(2), place(1)]), [place(1), place(2)]);
     }
 }

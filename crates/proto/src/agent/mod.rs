@@ -27,6 +27,7 @@ mod contacts;
 mod event;
 mod hints;
 mod inbound;
+mod intruders;
 mod link;
 mod links;
 mod memory;
@@ -52,6 +53,7 @@ use crate::wire::{Did, Ulid};
 use calls::Call;
 use contacts::Errand;
 use hints::Hints;
+use intruders::Intruders;
 use link::{Link, Purpose};
 use parked::Parked;
 
@@ -77,6 +79,7 @@ pub struct Agent {
     errands: BTreeMap<Ulid, Errand>,
     /// The links that requests came in on: the answer to one goes back there while it stands.
     asked_over: BTreeMap<Ulid, LinkId>,
+    intruders: Intruders,
     hints: Option<Hints>,
     rng: ChaCha20Rng,
     last_id: u64,
@@ -140,6 +143,7 @@ impl Agent {
             home: None,
             errands: BTreeMap::new(),
             asked_over: BTreeMap::new(),
+            intruders: Intruders::default(),
             hints: publish.then(Hints::new),
             rng,
             last_id: 0,

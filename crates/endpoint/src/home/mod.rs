@@ -49,6 +49,15 @@ pub enum Part {
     Published,
 }
 
+/// Which of the files that a part was stored in one after another: each is written anew, and moved to its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    modified: Option<std::time::SystemTime>,
+    /// Two may be stored within one tick of the file system's clock.
+    #[cfg(unix)]
+    inode: u64,
+}
+
 /// Why a home could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -163,12 +172,31 @@ impl Home {
     where
         T: Serialize + DeserializeOwned + Default,
     {
+        self.update_stamped(part, change).map(|(result, _)| result)
+    }
+
+    /// Like [`update`](Self::update), and tells the [`Stamp`] of what is stored now.
+    pub(crate) fn update_stamped<T, R>(
+        &self,
+        part: Part,
+        change: impl FnOnce(&mut T) -> R,
+    ) -> Result<(R, Option<Stamp>), Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
         store::make_dir(&self.dir)?;
         let _guard = store::lock(&self.dir)?;
         let mut content: T = self.load(part)?;
         let result = change(&mut content);
         store::write(&self.path(part.file()), part.format(), Access::Owner, &content)?;
-        Ok(result)
+        Ok((result, self.stamp(part)))
+    }
+
+    /// Like [`load`](Self::load), with the [`Stamp`] of what was read.
+    pub(crate) fn load_stamped<T: DeserializeOwned + Default>(&self, part: Part) -> Result<(T, Option<Stamp>), Error> {
+        store::make_dir(&self.dir)?;
+        let _guard = store::lock(&self.dir)?;
+        Ok((self.load(part)?, self.stamp(part)))
     }
 
     /// The ids seen before, as far as they matter at `now` (Unix seconds), and the log that remembers new ones.
@@ -180,10 +208,14 @@ impl Home {
         SeenLog::open(self.dir.clone(), now)
     }
 
-    /// When `part` was last stored, by whatever program; none if it never was, or the system does not say.
-    #[must_use]
-    pub fn stored_at(&self, part: Part) -> Option<std::time::SystemTime> {
-        std::fs::metadata(self.path(part.file())).and_then(|about| about.modified()).ok()
+    /// What tells one content of `part` from the next, whatever program stored it; none if nothing was.
+    pub(crate) fn stamp(&self, part: Part) -> Option<Stamp> {
+        let about = std::fs::metadata(self.path(part.file())).ok()?;
+        Some(Stamp {
+            modified: about.modified().ok(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(&about),
+        })
     }
 
     fn path(&self, file: &str) -> PathBuf {

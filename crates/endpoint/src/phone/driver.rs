@@ -134,6 +134,8 @@ pub(super) struct Driver {
     network: Network,
     media: media::Config,
     storage: Storage,
+    /// Whether the storage is lost: a phone that forgets what it must remember may not go on.
+    forgetful: bool,
     events: mpsc::Sender<Event>,
     connections: HashMap<LinkId, Connection>,
     generation: u64,
@@ -159,6 +161,7 @@ impl Driver {
             network,
             media,
             storage,
+            forgetful: false,
             events,
             connections: HashMap::new(),
             generation: 0,
@@ -174,6 +177,9 @@ impl Driver {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = self.drain().await;
+            if self.forgetful {
+                return self.stop(world).await;
+            }
             let pause = wake.map_or(LONGEST_SLEEP, |wake| wake.since(clock::now().tick));
             tokio::select! {
                 command = commands.recv() => match command {
@@ -188,11 +194,8 @@ impl Driver {
                 },
                 Some(happening) = world.recv() => self.notice(happening).await,
                 _ = look.tick(), if self.storage.is_shared() => {
-                    // As a rule this reads one timestamp; a file that did change is small.
-                    if let Some(memory) = self.storage.changed_by_others() {
-                        self.agent.adopt(memory);
-                        self.tell(Event::ContactsChanged);
-                    }
+                    // A file that did change is small. What is new is taken over when all of ours is stored.
+                    self.storage.look();
                 }
                 () = sleep(pause) => self.agent.handle(clock::now(), Input::Tick),
             }
@@ -448,7 +451,13 @@ impl Driver {
     async fn drain(&mut self) -> Option<Tick> {
         loop {
             match self.agent.poll(clock::now()) {
-                Output::Idle { wake } => return wake,
+                Output::Idle { wake } => {
+                    if let Some(memory) = self.storage.news() {
+                        self.agent.adopt(memory);
+                        self.tell(Event::ContactsChanged);
+                    }
+                    return wake;
+                }
                 Output::Persist(change) => {
                     if let Err(what) = self.store(change).await {
                         self.tell(Event::Trouble { what });
@@ -488,7 +497,10 @@ impl Driver {
             let stored = storage.store(change);
             (storage, stored)
         });
-        let (storage, stored) = stored.await.map_err(|error| error.to_string())?;
+        let (storage, stored) = stored.await.map_err(|error| {
+            self.forgetful = true;
+            error.to_string()
+        })?;
         self.storage = storage;
         stored.map_err(|error| error.to_string())
     }

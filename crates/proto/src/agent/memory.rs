@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::Contacts;
+use crate::endpoint::{Contacts, merge_entries};
 use crate::envelope::HeldId;
 use crate::wire::{Did, Ulid};
 
@@ -26,6 +26,19 @@ pub struct Memory {
     /// ([`Change::Seen`]) and are stored apart.
     #[serde(skip)]
     pub seen: Vec<HeldId>,
+}
+
+impl Memory {
+    /// What two programs of one owner made of `base`, together: entry by entry, what `mine` changed, and otherwise `theirs`.
+    #[must_use]
+    pub fn merge(base: &Self, mine: &Self, theirs: Self) -> Self {
+        Self {
+            contacts: Contacts::merge(&base.contacts, &mine.contacts, theirs.contacts),
+            names: merge_entries(&base.names, &mine.names, theirs.names),
+            requests: merge_entries(&base.requests, &mine.requests, theirs.requests),
+            seen: mine.seen.clone(),
+        }
+    }
 }
 
 /// What somebody said who asked for permission to call.
@@ -48,4 +61,30 @@ pub enum Change {
     Memory(Box<Memory>),
     /// A held message was accepted, and must be refused from now on.
     Seen(HeldId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::SecretKey;
+
+    fn names(of: &[(u8, &str)]) -> Memory {
+        let names = of.iter().map(|(n, name)| (SecretKey::from_bytes(&[*n; 32]).did(), (*name).to_owned())).collect();
+        Memory { names, ..Memory::default() }
+    }
+
+    #[test]
+    fn a_merge_keeps_what_either_changed() {
+        let base = names(&[(1, "kept"), (2, "mine removes"), (3, "they remove"), (4, "both change")]);
+        let mine = names(&[(1, "kept"), (3, "they remove"), (4, "my way"), (5, "I add")]);
+        let theirs = names(&[(1, "they rename"), (2, "mine removes"), (4, "their way"), (6, "they add")]);
+        let merged = names(&[(1, "they rename"), (4, "my way"), (5, "I add"), (6, "they add")]);
+        assert_eq!(Memory::merge(&base, &mine, theirs), merged);
+    }
+
+    #[test]
+    fn a_merge_of_nothing_new_is_what_they_have() {
+        let (base, theirs) = (names(&[(1, "a")]), names(&[(2, "b")]));
+        assert_eq!(Memory::merge(&base, &base, theirs.clone()), theirs);
+    }
 }

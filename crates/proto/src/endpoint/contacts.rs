@@ -10,8 +10,8 @@ use crate::time::Now;
 use crate::wire::token::Scope;
 use crate::wire::{Did, Reason, Ulid};
 
-/// Requests of others that wait for an answer. Further ones are ignored: silence is an outcome (FC-3), and a flood of
-/// strangers must not push out whoever asked before.
+/// Requests of others that wait for an answer. At this many, the oldest is no longer waited for: silence is an outcome
+/// (FC-3), and a box that strangers filled once must not stay shut.
 pub const MAX_REQUESTS: usize = 256;
 
 /// Introductions of ours that wait for an answer. At this many, the oldest is no longer waited for.
@@ -123,6 +123,26 @@ impl Contacts {
         self.pending.get(&introduction)
     }
 
+    /// What two programs of one owner made of `base`, together: entry by entry, what `mine` changed, and otherwise `theirs`.
+    #[must_use]
+    pub fn merge(base: &Self, mine: &Self, theirs: Self) -> Self {
+        let is_new = |id: &&Ulid| !base.seen.contains(id) && !theirs.seen.contains(id);
+        let mut seen: VecDeque<Ulid> = theirs.seen.iter().chain(mine.seen.iter().filter(is_new)).copied().collect();
+        seen.drain(..seen.len().saturating_sub(MAX_SEEN));
+        let mut allow = theirs.allow;
+        allow.extend(mine.allow.difference(&base.allow).cloned());
+        allow.retain(|identity| mine.allow.contains(identity) || !base.allow.contains(identity));
+        Self {
+            allow,
+            issued: merge_entries(&base.issued, &mine.issued, theirs.issued),
+            held: merge_entries(&base.held, &mine.held, theirs.held),
+            tokens: merge_entries(&base.tokens, &mine.tokens, theirs.tokens),
+            requests: merge_entries(&base.requests, &mine.requests, theirs.requests),
+            pending: merge_entries(&base.pending, &mine.pending, theirs.pending),
+            seen,
+        }
+    }
+
     // The recipient (FC-20 to FC-27)
 
     pub(super) fn introduced(
@@ -155,9 +175,9 @@ impl Contacts {
             out.push(Output::Send(Send::Grant { to: identity, session: id, id: grant_id, scope, valid_until }));
             return;
         }
-        if self.requests.len() >= MAX_REQUESTS {
-            out.push(Output::Drop(Drop::RequestsFull));
-            return;
+        while self.requests.len() >= MAX_REQUESTS {
+            let Some(oldest) = self.oldest_request() else { break };
+            self.requests.remove(&oldest);
         }
         // FC-22
         self.see(id);
@@ -274,12 +294,33 @@ impl Contacts {
         out.push(Output::Ui { about: Some(introduction), event: Ui::IntroductionRejected(reason.effective().0) });
     }
 
+    /// The request that arrived first. Its id cannot tell, for the sender chose it; what is not among the seen ids any more
+    /// arrived before all that are.
+    fn oldest_request(&self) -> Option<Ulid> {
+        let forgotten = self.requests.keys().find(|id| !self.seen.contains(id));
+        forgotten.or_else(|| self.seen.iter().find(|id| self.requests.contains_key(id))).copied()
+    }
+
     fn see(&mut self, introduction: Ulid) {
         if self.seen.len() >= MAX_SEEN {
             self.seen.pop_front();
         }
         self.seen.push_back(introduction);
     }
+}
+
+/// The map that came of `base` where one program made it `mine` and another `theirs`. Where both changed an entry, `mine`
+/// wins.
+pub(crate) fn merge_entries<K: Ord + Clone, V: PartialEq + Clone>(
+    base: &BTreeMap<K, V>,
+    mine: &BTreeMap<K, V>,
+    theirs: BTreeMap<K, V>,
+) -> BTreeMap<K, V> {
+    let mut merged = theirs;
+    merged.retain(|key, _| mine.contains_key(key) || !base.contains_key(key));
+    let changed = mine.iter().filter(|(key, value)| base.get(key) != Some(value));
+    merged.extend(changed.map(|(key, value)| (key.clone(), value.clone())));
+    merged
 }
 
 /// Whether there is room for one more grant, once those that lapsed have gone if need be.

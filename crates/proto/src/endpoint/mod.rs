@@ -44,6 +44,7 @@ mod tests;
 pub use active::{Direction, INFO_PERIOD, MAX_INFO, Update};
 pub use calling::MAX_QUEUED;
 pub use command::Command;
+pub(crate) use contacts::merge_entries;
 pub use contacts::{
     Contacts, Grant, MAX_ALLOWED, MAX_GRANTS, MAX_PENDING, MAX_REQUESTS, MAX_SEEN, MAX_TOKENS, Request,
     TOKEN_GRANT_SECS,

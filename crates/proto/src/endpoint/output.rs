@@ -273,8 +273,6 @@ pub enum Drop {
     DuplicateIntroduction,
     /// It answers no introduction of ours (FC-31).
     UnknownIntroduction,
-    /// There are [`MAX_REQUESTS`](super::MAX_REQUESTS) requests; silence is an outcome (FC-3).
-    RequestsFull,
     /// An error from somebody without a say; errors are never answered (SES-8, PTY-5).
     NotAParty,
 }
@@ -289,7 +287,6 @@ impl Drop {
             Self::StaleUpdateReply => "stale-update-reply",
             Self::DuplicateIntroduction => "duplicate-introduction",
             Self::UnknownIntroduction => "unknown-introduction",
-            Self::RequestsFull => "requests-full",
             Self::NotAParty => "not-a-party",
         }
     }

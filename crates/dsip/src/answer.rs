@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dsip_endpoint::audio::{Sink, Source};
 use dsip_endpoint::phone::{Audio, Error, Event, Phone};
 use dsip_proto::agent::Policy;
 use dsip_proto::wire::{Reason, Ulid};
@@ -63,6 +64,8 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         let wrong = "standard input is where decisions are typed";
         return Err(Failure::usage("--audio-in", wrong, "give --auto accept with it, or send a file"));
     }
+    Source::check(&args.audio_in).map_err(|error| Failure::usage("--audio-in", error, "see --audio-in in --help"))?;
+    Sink::check(&args.audio_out).map_err(|error| Failure::usage("--audio-out", error, "see --audio-out in --help"))?;
     let mut config = globals.owner().await?;
     if config.node.is_none() {
         let remedy = "give --node wss://HOST:PORT/dsip#did:key:…; dsip node prints it";

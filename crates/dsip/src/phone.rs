@@ -95,7 +95,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Home(error) => error.into(),
-            Error::Audio(error) => Self::usage("audio", error, "give a WAV or Ogg/Opus file, tone:HZ or exec:COMMAND"),
+            Error::Audio(error) => Self::usage("audio", error, "see --audio-in and --audio-out in --help"),
             Error::Refused(dsip_proto::agent::Misuse::Nowhere) => Self::new(
                 Exit::NotFound,
                 "TARGET",

@@ -40,7 +40,7 @@ impl Sink {
     /// # Errors
     /// Names what was given and what is wrong with it.
     pub fn open(what: &str) -> Result<Self, Error> {
-        let extension = Path::new(what).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let extension = extension(what);
         let kind = match what.split_once(':') {
             _ if what == "-" => Kind::Pipe(pipe::Writer::stdout()),
             _ if matches!(what, "silence" | "none") => Kind::Discard,
@@ -54,6 +54,23 @@ impl Sink {
             _ => return Err(Error::new(what, "a recording's name must end in .wav, .ogg or .opus")),
         };
         Ok(Self { what: what.into(), kind, failed: false })
+    }
+
+    /// Whether [`open`](Self::open) can be expected to succeed, without making a file or starting a command or a device: for
+    /// who waits for calls, and wants to hear of a mistake before the first one.
+    ///
+    /// # Errors
+    /// Names what was given and what is wrong with it.
+    pub fn check(what: &str) -> Result<(), Error> {
+        if what == "-" || what.starts_with("exec:") || (cfg!(feature = "sound") && what == "device") {
+            return Ok(());
+        }
+        if matches!(extension(what), "wav" | "ogg" | "opus") {
+            let dir = Path::new(what).parent().filter(|dir| !dir.as_os_str().is_empty());
+            let missing = dir.is_some_and(|dir| !dir.is_dir());
+            return if missing { Err(Error::new(what, "there is no such directory")) } else { Ok(()) };
+        }
+        Self::open(what).map(drop)
     }
 
     /// Takes in samples. A sink that fails is reported once and then ignored: the call matters more.
@@ -99,10 +116,23 @@ impl Sink {
     }
 }
 
+fn extension(what: &str) -> &str {
+    Path::new(what).extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::audio::read;
+
+    #[test]
+    fn a_check_makes_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("a.wav");
+        assert!(Sink::check(&file.to_string_lossy()).is_ok() && !file.exists());
+        assert!(Sink::check("exec:exit 1").is_ok() && Sink::check("none").is_ok());
+        assert!(Sink::check("/nowhere/a.wav").is_err() && Sink::check("a.mp3").is_err());
+    }
 
     #[tokio::test]
     async fn files_are_whole_even_if_dropped() {

@@ -78,6 +78,17 @@ impl Source {
         Ok(Self { kind })
     }
 
+    /// Whether [`open`](Self::open) would succeed now, without starting a command or a device: for who waits for calls, and
+    /// wants to hear of a mistake before the first one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn check(what: &str) -> Result<(), Error> {
+        let starts_something =
+            what == "-" || what.starts_with("exec:") || (cfg!(feature = "sound") && what == "device");
+        if starts_something { Ok(()) } else { Self::open(what).map(drop) }
+    }
+
     /// The next 20 ms. Silence once the source has ended.
     pub fn next_frame(&mut self) -> Vec<f32> {
         let mut frame = match &mut self.kind {
@@ -132,6 +143,14 @@ mod tests {
         assert_eq!(clip.next_frame()[..11], [[0.5; 10].as_slice(), &[0.0]].concat());
         assert!(clip.ended());
         assert_eq!(clip.next_frame(), vec![0.0; FRAME]);
+    }
+
+    #[test]
+    fn a_check_starts_nothing() {
+        assert!(
+            Source::check("exec:exit 1").is_ok() && Source::check("-").is_ok() && Source::check("tone:440").is_ok()
+        );
+        assert!(Source::check("/nowhere/speech.wav").is_err() && Source::check("tone:loud").is_err());
     }
 
     #[test]

@@ -12,13 +12,17 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quinn::{ClientConfig, ConnectionError, Endpoint};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{Closed, HANDSHAKE_DEADLINE, Link, Side, Target, Transport, quic, spawn, ws};
 use crate::tls::{Expect, Roots, TlsError};
 
 /// The head start of each attempt over the next one.
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How long QUIC has once every WebSocket attempt failed: a node that offers it offers WebSocket as well (QUIC-4), so that
+/// nobody seems to be there, and UDP packets to nobody are not always answered.
+const WITHOUT_WS: Duration = Duration::from_secs(3);
 
 /// Addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 4;
@@ -121,7 +125,7 @@ impl Dialer {
             .map_err(|source| OpenError::Lookup { host: host(), source })?
             .take(MAX_ADDRESSES)
             .collect();
-        timeout_at(deadline, self.race(target, &addresses)).await.unwrap_or_else(|_| Err(unanswered()))
+        self.race(target, &addresses, deadline).await
     }
 
     /// Moves every QUIC link to a fresh UDP socket, as when the network changed under us. The links go on (QB-43).
@@ -138,7 +142,8 @@ impl Dialer {
         Ok(())
     }
 
-    async fn race(&self, target: &Target, addresses: &[SocketAddr]) -> Result<Link, OpenError> {
+    /// Tries everything, one a head start after the other.
+    async fn race(&self, target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<Link, OpenError> {
         let node = (target.host().to_owned(), target.port(), target.expect());
         let (quic, favour_ws) = self.known(&node)?;
         let order = if favour_ws { [Transport::Ws, Transport::Quic] } else { [Transport::Quic, Transport::Ws] };
@@ -148,6 +153,8 @@ impl Dialer {
             .filter(|(transport, _)| *transport == Transport::Ws || target.speaks_quic());
         let mut running: FuturesUnordered<BoxFuture<'_, (Transport, Result<Link, Failure>)>> = FuturesUnordered::new();
         let mut failures = Vec::new();
+        let mut ws_left = addresses.len();
+        let mut deadline = std::pin::pin!(sleep_until(deadline));
         loop {
             let next = waiting.next();
             let more = next.is_some();
@@ -166,6 +173,10 @@ impl Dialer {
             let finished = tokio::select! {
                 finished = running.next() => finished,
                 () = sleep(HEAD_START), if more => continue,
+                () = &mut deadline => {
+                    failures.push("no answer".into());
+                    return Err(OpenError::Unreachable { host: target.host().to_owned(), detail: failures.join("; ") });
+                }
             };
             match finished {
                 Some((transport, Ok(link))) => {
@@ -179,7 +190,14 @@ impl Dialer {
                 Some((_, Err(Failure::Untrusted(detail)))) => {
                     return Err(OpenError::Untrusted { host: target.host().to_owned(), detail });
                 }
-                Some((transport, Err(Failure::Other(detail)))) => failures.push(format!("{transport}: {detail}")),
+                Some((transport, Err(Failure::Other(detail)))) => {
+                    failures.push(format!("{transport}: {detail}"));
+                    ws_left -= usize::from(transport == Transport::Ws);
+                    if ws_left == 0 {
+                        let sooner = deadline.deadline().min(Instant::now() + WITHOUT_WS);
+                        deadline.as_mut().reset(sooner);
+                    }
+                }
                 None if more => {}
                 None => {
                     let detail =

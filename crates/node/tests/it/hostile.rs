@@ -179,6 +179,17 @@ async fn half_open_connections_count_and_are_bounded() {
 }
 
 #[tokio::test]
+async fn where_nobody_listens_the_reasons_are_told() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let node = SecretKey::from_bytes(&[77; 32]).did();
+    let target: Target = format!("wss://{closed}/dsip#{node}").parse().expect("a target");
+    let target = target.with_bindings(["ws/1.0", "quic/1.0"]);
+    let failed = Dialer::new(no_roots()).open(&target).await.map(|link| link.transport());
+    let Err(OpenError::Unreachable { detail, .. }) = failed else { panic!("{failed:?}") };
+    assert!(detail.contains("ws/1.0: ") && detail.ends_with("no answer"), "{detail}");
+}
+
+#[tokio::test]
 async fn another_nodes_key_is_refused() {
     let world = World::start().await;
     let other = SecretKey::from_bytes(&[77; 32]).did();

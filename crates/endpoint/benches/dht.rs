@@ -123,7 +123,7 @@ async fn node(number: u16, bootstrap: Vec<Multiaddr>) -> Dht {
     let mut secret = [7; 32];
     secret[..2].copy_from_slice(&number.to_be_bytes());
     let listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    let role = Role::Node { secret, listen, announce: Vec::new() };
+    let role = Role::Node { secret, listen, hosts: Vec::new() };
     Dht::start(Config { role, bootstrap, remembered: None, documents: None }).await.expect("a node")
 }
 

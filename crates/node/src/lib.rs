@@ -320,7 +320,7 @@ async fn start_dht(
 ) -> Result<Dht, StartError> {
     let start = |listen: SocketAddr| {
         Dht::start(dht::Config {
-            role: dht::Role::Node { secret: home.seed(), listen: vec![listen], announce: Vec::new() },
+            role: dht::Role::Node { secret: home.seed(), listen: vec![listen], hosts: config.hosts.clone() },
             bootstrap: config.bootstrap.clone(),
             remembered: Some(config.home.join("dht-peers")),
             documents: Some(resolver.for_dht()),

@@ -34,6 +34,19 @@ fn the_first_line_says_how_to_reach_it_and_a_signal_ends_it() {
 }
 
 #[test]
+fn a_node_calls_itself_as_its_operator_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let arguments = ["node", "--listen", "127.0.0.1:0", "--host", "node.example", "--json"];
+    let mut node = command(dir.path(), &arguments).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(node.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    node.kill().and_then(|()| node.wait()).expect("it ended");
+    for address in ["wss://node.example:", "quic://node.example:", "/dns/node.example/tcp/", "stun:node.example:"] {
+        assert!(line.contains(address), "{address} is not in {line}");
+    }
+}
+
+#[test]
 fn what_cannot_be_listened_on_or_joined_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     for (arguments, named) in [

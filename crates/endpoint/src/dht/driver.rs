@@ -81,11 +81,11 @@ struct Behaviour {
 }
 
 pub(super) async fn start(config: Config) -> Result<Dht, Error> {
-    let (keypair, listen, announce, mode) = match config.role {
-        Role::Node { mut secret, listen, announce } => {
+    let (keypair, listen, hosts, mode) = match config.role {
+        Role::Node { mut secret, listen, hosts } => {
             let keypair = identity::Keypair::ed25519_from_bytes(&mut secret)
                 .map_err(|error| Error::Setup(format!("not an Ed25519 key: {error}")))?;
-            (keypair, listen, announce, kad::Mode::Server)
+            (keypair, listen, hosts, kad::Mode::Server)
         }
         Role::Device => (identity::Keypair::generate_ed25519(), Vec::new(), Vec::new(), kad::Mode::Client),
     };
@@ -99,13 +99,16 @@ pub(super) async fn start(config: Config) -> Result<Dht, Error> {
             // The dialer states its only protocol together with its request: one round trip less per question.
             .with_substream_upgrade_protocol_override(Version::V1Lazy),
     );
-    for address in announce {
-        swarm.add_external_address(address);
-    }
     let mut listening = Vec::new();
     for socket in listen {
         listening.extend(listen_on(&mut swarm, socket).await?);
     }
+    let named =
+        hosts.iter().flat_map(|host| listening.iter().filter_map(move |at| super::under(host, at))).collect::<Vec<_>>();
+    for address in &named {
+        swarm.add_external_address(address.clone());
+    }
+    listening.splice(0..0, named);
     let listening = listening.into_iter().filter_map(|address| address.with_p2p(here).ok()).collect();
 
     let remembered = match &config.remembered {

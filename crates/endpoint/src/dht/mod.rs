@@ -26,7 +26,7 @@ mod limits;
 mod remembered;
 mod store;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +64,8 @@ pub enum Role {
         secret: [u8; 32],
         /// Where to listen.
         listen: Vec<SocketAddr>,
-        /// Addresses to announce besides those listened on, for a node behind a forwarded port.
-        announce: Vec<Multiaddr>,
+        /// Names and addresses by which others reach it, besides those listened on; the first is how it calls itself.
+        hosts: Vec<String>,
     },
     /// Asks and publishes under a fresh random peer id that is linked to nothing.
     Device,
@@ -183,7 +183,7 @@ impl Dht {
         self.peer
     }
 
-    /// Where a node listens, each with its `/p2p/` part, ready to be another's bootstrap address. Empty for a device.
+    /// Where a node is reached: by its names, then where it listens; each with its `/p2p/` part, ready to be another's bootstrap address. Empty for a device.
     #[must_use]
     pub fn listening(&self) -> &[Multiaddr] {
         &self.listening
@@ -280,9 +280,33 @@ pub fn multiaddr(socket: SocketAddr) -> Multiaddr {
     Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port()))
 }
 
+/// `host` at the port of `at`.
+fn under(host: &str, at: &Multiaddr) -> Option<Multiaddr> {
+    let port = at.iter().find_map(|part| match part {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    })?;
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => Some(multiaddr((ip, port).into())),
+        Err(_) => parse_address(&format!("{host}:{port}")).ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_named_as_its_operator_says() {
+        let at = parse_address("127.0.0.1:4101").expect("an address");
+        for (host, expected) in [
+            ("node.example", "/dns/node.example/tcp/4101"),
+            ("192.0.2.7", "/ip4/192.0.2.7/tcp/4101"),
+            ("[2001:db8::7]", "/ip6/2001:db8::7/tcp/4101"),
+        ] {
+            assert_eq!(under(host, &at).map(|address| address.to_string()).as_deref(), Some(expected));
+        }
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

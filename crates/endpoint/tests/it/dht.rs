@@ -60,7 +60,7 @@ async fn node(number: u8, bootstrap: Vec<Multiaddr>) -> Dht {
     let mut secret = [7; 32];
     secret[0] = number;
     let listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    let role = Role::Node { secret, listen, announce: Vec::new() };
+    let role = Role::Node { secret, listen, hosts: Vec::new() };
     Dht::start(Config { role, bootstrap, remembered: None, documents: None }).await.expect("a node")
 }
 
@@ -374,7 +374,7 @@ async fn dht_10_a_domains_record_is_verified_with_its_document() {
         .boxed()
     });
     let listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    let role = Role::Node { secret: [9; 32], listen, announce: Vec::new() };
+    let role = Role::Node { secret: [9; 32], listen, hosts: Vec::new() };
     let node = Config { role, bootstrap: Vec::new(), remembered: None, documents: Some(fetch.clone()) };
     let node = Dht::start(node).await.expect("a node");
     let with =

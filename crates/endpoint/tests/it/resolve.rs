@@ -306,7 +306,7 @@ async fn dsc_2_and_lnk_8_the_document_comes_first_then_the_hint_then_the_link() 
         Site::open(true, None, |port| vec![("/bob/did.json".into(), Page::Text(document(&did(port, "bob"))))]).await;
     let bob = site.did("bob");
     let listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    let role = Role::Node { secret: [9; 32], listen, announce: Vec::new() };
+    let role = Role::Node { secret: [9; 32], listen, hosts: Vec::new() };
     let documents = Some(site.resolver.for_dht());
     let node = dht::Config { role, bootstrap: Vec::new(), remembered: None, documents: documents.clone() };
     let node = Dht::start(node).await.expect("a node");

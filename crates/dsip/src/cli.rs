@@ -14,7 +14,7 @@ use crate::{answer, call, conformance, contacts, demo, id, introduce, node, requ
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
 #[derive(Debug, Parser)]
-#[command(name = "dsip", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "dsip", version, arg_required_else_help = true, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,

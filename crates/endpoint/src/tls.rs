@@ -52,6 +52,9 @@ pub enum TlsError {
     /// The file holds no PEM certificate.
     #[error("{0} holds no certificate in PEM form")]
     NoCertificate(String),
+    /// The file holds no PEM private key.
+    #[error("{0} holds no private key in PEM form")]
+    NoKey(String),
     /// The certificate cannot be made.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -105,8 +108,7 @@ impl Certificate {
     /// apart by what they can check: the former offer Ed25519 and nothing else, and no public authority certifies that.
     pub fn with_domain(mut self, chain: &Path, key: &Path) -> Result<Self, TlsError> {
         let pem = read(key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|_| rustls::Error::General(format!("{} holds no private key in PEM form", key.display())))?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(key.display().to_string()))?;
         self.domain = Some(Arc::new(CertifiedKey::from_der(certificates(chain)?, key, &provider())?));
         Ok(self)
     }

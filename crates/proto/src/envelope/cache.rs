@@ -1,9 +1,12 @@
-//! Lookup by a secret hash, and a cache bounded in bytes.
+//! Lookup by a secret hash, and a cache bounded in bytes and in time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher as _};
+use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
+
+use crate::time::Tick;
 
 /// Hashes under a secret: a peer that chooses the keys cannot choose where they collide.
 #[derive(Clone)]
@@ -26,15 +29,20 @@ impl BuildHasher for SecretHash {
     }
 }
 
-/// What was worked out about a text, for as long as there is room.
+/// How long an entry stays at least after its last use; at most twice that.
+pub(super) const TERM: Duration = Duration::from_secs(60);
+
+/// What was worked out about a text, for as long as it is used and there is room.
 ///
-/// Two generations: entries that are used move to the young one, and when that is full the old one goes. Every operation
-/// is O(1), and what is in use stays.
+/// Two generations: entries that are used move to the young one, and when that is full, or a minute old, the old one goes.
+/// What is in use stays, and peers that have left leave nothing behind.
 pub(super) struct Cache<V> {
     young: HashMap<Box<str>, V, SecretHash>,
     old: HashMap<Box<str>, V, SecretHash>,
     young_bytes: usize,
     limit: usize,
+    /// When the young generation began; none before the first use.
+    began: Option<Tick>,
 }
 
 /// What an entry costs besides its text, roughly.
@@ -44,7 +52,18 @@ impl<V> Cache<V> {
     /// A cache that holds at most about `limit` bytes of texts, counting each entry's overhead.
     pub(super) fn new(limit: usize, hash: &SecretHash) -> Self {
         let empty = || HashMap::with_hasher(hash.clone());
-        Self { young: empty(), old: empty(), young_bytes: 0, limit }
+        Self { young: empty(), old: empty(), young_bytes: 0, limit, began: None }
+    }
+
+    /// Lets go what was not used lately. To be called before anything is looked up.
+    pub(super) fn age(&mut self, now: Tick) {
+        let began = *self.began.get_or_insert(now);
+        if now.since(began) >= TERM {
+            self.turn();
+            self.old.shrink_to_fit();
+            self.young.shrink_to_fit();
+            self.began = Some(now);
+        }
     }
 
     pub(super) fn get_mut(&mut self, text: &str) -> Option<&mut V> {
@@ -57,12 +76,16 @@ impl<V> Cache<V> {
     pub(super) fn insert(&mut self, text: Box<str>, value: V) {
         let bytes = text.len() + ENTRY_BYTES;
         if self.young_bytes + bytes > self.limit / 2 {
-            std::mem::swap(&mut self.old, &mut self.young);
-            self.young.clear();
-            self.young_bytes = 0;
+            self.turn();
         }
         self.young_bytes += bytes;
         self.young.insert(text, value);
+    }
+
+    fn turn(&mut self) {
+        std::mem::swap(&mut self.old, &mut self.young);
+        self.young.clear();
+        self.young_bytes = 0;
     }
 }
 
@@ -82,5 +105,21 @@ mod tests {
             assert!(cache.young.len() + cache.old.len() <= 20);
         }
         assert!(cache.get_mut("1").is_none());
+    }
+
+    #[test]
+    fn a_cache_lets_go_what_is_not_used() {
+        let mut cache = Cache::new(20 * ENTRY_BYTES, &SecretHash::new(&mut Seed::new([1; 32]).into_rng()));
+        let mut now = Tick::from_micros(5);
+        cache.age(now);
+        cache.insert("used".into(), 1);
+        cache.insert("not used".into(), 2);
+        for _ in 0..2 {
+            now = now + TERM;
+            cache.age(now);
+            assert!(cache.get_mut("used").is_some());
+        }
+        assert_eq!(cache.young.len() + cache.old.len(), 1);
+        assert!(cache.get_mut("not used").is_none());
     }
 }

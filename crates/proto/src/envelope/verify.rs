@@ -194,6 +194,8 @@ impl Verifier {
         ids: Ids,
     ) -> Result<Authentic<'o>, Verdict> {
         let now_secs = now.wall.secs();
+        self.headers.age(now.tick);
+        self.delegations.age(now.tick);
         let mut fresh = None;
         let header = match self.headers.get_mut(&opened.protected) {
             Some(header) => header,

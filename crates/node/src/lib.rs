@@ -12,6 +12,7 @@
 mod admission;
 mod home;
 mod http;
+mod memory;
 mod quic;
 mod relay;
 mod stun;
@@ -230,6 +231,7 @@ impl Node {
                 tracing::warn!(%error, "STUN is no longer answered");
             }
         }));
+        tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
         tracing::info!(did = %ready.did, wss = %ready.wss, "node started");
         Ok(Self { ready, stop, counts, dht, tasks })
     }

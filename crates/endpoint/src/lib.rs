@@ -7,6 +7,5 @@ pub mod link;
 pub mod media;
 pub mod phone;
 pub mod qr;
-pub mod reach;
 pub mod resolve;
 pub mod tls;

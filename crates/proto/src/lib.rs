@@ -10,6 +10,7 @@
 //! time         both clocks, seeded randomness
 //! wire         strict JSON, ids, message structs, registries: text <-> plain values, no meaning
 //! link         `dsip:` links, what a QR code holds
+//! reach        which addresses belong to the public internet
 //! identity     DIDs and documents, keys, delegation
 //! envelope     sign; verify: the only maker of Verified<T>
 //! endpoint   relay   broadcast   hints   binding   trust
@@ -28,6 +29,7 @@ pub mod gateway;
 pub mod hints;
 pub mod identity;
 pub mod link;
+pub mod reach;
 pub mod relay;
 pub mod subscribe;
 pub mod time;

@@ -875,8 +875,8 @@ fn key(record: &Record) -> Vec<u8> {
 /// Whether an address leads to this machine or a private network.
 fn is_nearby(address: &Multiaddr) -> bool {
     match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => !crate::reach::is_public(ip.into()),
-        Some(Protocol::Ip6(ip)) => !crate::reach::is_public(ip.into()),
+        Some(Protocol::Ip4(ip)) => !dsip_proto::reach::is_public(ip.into()),
+        Some(Protocol::Ip6(ip)) => !dsip_proto::reach::is_public(ip.into()),
         _ => false,
     }
 }
@@ -887,5 +887,5 @@ fn public_ip(address: &Multiaddr) -> Option<std::net::IpAddr> {
         Protocol::Ip6(ip) => ip.into(),
         _ => return None,
     };
-    crate::reach::is_public(ip).then_some(ip)
+    dsip_proto::reach::is_public(ip).then_some(ip)
 }

@@ -9,11 +9,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use dsip_proto::reach;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CACHE_CONTROL};
 use reqwest::{Client, StatusCode, Url, redirect};
-
-use crate::reach;
 
 /// FET-2: the longest document that is read. A DID document has one or two kilobytes.
 pub const MAX_BYTES: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Which addresses belong to the public internet, for everything that dials where a stranger's text points.
+//! Which addresses belong to the public internet, for everything that dials, or relays, where a stranger points.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -10,7 +10,8 @@
 //! - [`call`]: ICE, DTLS-SRTP and SDP of one call. No packet can leave before a signed answer, by type.
 //! - [`voice`]: the two halves of an audio stream, composed of [`codec`] and [`jitter`].
 //! - [`stats`]: what a call reports, and the estimated listening quality.
-//! - [`stun`]: asks a server how the world sees a socket.
+//! - [`stun`]: messages of STUN, and asking a server how the world sees a socket.
+//! - [`turn`]: relaying for those whom no direct path reaches, the server's side and the client's.
 //! - [`audio`]: resampling, test signals and the comparison of a recording with its source.
 
 pub mod audio;
@@ -19,4 +20,5 @@ pub mod codec;
 pub mod jitter;
 pub mod stats;
 pub mod stun;
+pub mod turn;
 pub mod voice;

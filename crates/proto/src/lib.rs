@@ -11,6 +11,7 @@
 //! wire         strict JSON, ids, message structs, registries: text <-> plain values, no meaning
 //! link         `dsip:` links, what a QR code holds
 //! reach        which addresses belong to the public internet
+//! turn         credentials for a node's TURN server
 //! identity     DIDs and documents, keys, delegation
 //! envelope     sign; verify: the only maker of Verified<T>
 //! endpoint   relay   broadcast   hints   binding   trust
@@ -34,4 +35,5 @@ pub mod relay;
 pub mod subscribe;
 pub mod time;
 pub mod trust;
+pub mod turn;
 pub mod wire;

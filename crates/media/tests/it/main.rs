@@ -10,4 +10,5 @@ mod hostile;
 mod listening;
 mod negotiation;
 mod roaming;
+mod turn;
 mod world;

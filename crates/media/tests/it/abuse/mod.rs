@@ -3,6 +3,7 @@
 
 mod datagram;
 mod description;
+mod turn;
 mod voice;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ macro_rules! bodies {
 bodies! {
     datagram, datagram_corpus, datagram_mutated, 200;
     description, description_corpus, description_mutated, 40;
+    turn, turn_corpus, turn_mutated, 200;
     voice, voice_corpus, voice_mutated, 200;
 }
 

@@ -1,17 +1,16 @@
-//! Asking a STUN server how the world sees a socket (RFC 8489, Binding): the source of server-reflexive candidates.
+//! STUN (RFC 8489): its messages, and asking a server how the world sees a socket, which yields server-reflexive candidates.
 //!
 //! One [`Query`] per socket and server. It repeats itself until it is answered, and from then on often enough to keep a
 //! NAT's mapping open while the call rings.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+pub mod message;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dsip_proto::time::Tick;
 
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
-const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+use message::{Class, Message, Method, Transaction, Writer, attribute};
 
 /// The first retransmission interval (RFC 8489, 6.2.1); it doubles.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -26,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Query {
     server: SocketAddr,
-    transaction: [u8; 12],
+    transaction: Transaction,
     tries: u32,
     next: Tick,
     seen: Option<SocketAddr>,
@@ -46,7 +45,7 @@ pub enum Status {
 impl Query {
     /// Asks `server`. The transaction id is random: it is what tells the answer from a forgery.
     #[must_use]
-    pub const fn new(server: SocketAddr, transaction: [u8; 12], now: Tick) -> Self {
+    pub const fn new(server: SocketAddr, transaction: Transaction, now: Tick) -> Self {
         Self { server, transaction, tries: 0, next: now, seen: None }
     }
 
@@ -67,7 +66,7 @@ impl Query {
     }
 
     /// The request, when it is due; to be sent to [`Self::server`].
-    pub fn poll(&mut self, now: Tick) -> Option<[u8; 20]> {
+    pub fn poll(&mut self, now: Tick) -> Option<Vec<u8>> {
         if now < self.next || self.tries > TRIES {
             return None;
         }
@@ -77,11 +76,7 @@ impl Query {
         }
         let wait = if self.seen.is_some() { KEEP_ALIVE } else { FIRST_RETRY * 2_u32.pow(self.tries - 1) };
         self.next = now + wait;
-        let mut request = [0; 20];
-        request[..2].copy_from_slice(&BINDING_REQUEST);
-        request[4..8].copy_from_slice(&COOKIE);
-        request[8..].copy_from_slice(&self.transaction);
-        Some(request)
+        Some(Writer::new(Method::Binding, Class::Request, self.transaction).finish())
     }
 
     /// When [`Self::poll`] has something again.
@@ -92,11 +87,15 @@ impl Query {
 
     /// Looks at a datagram from `source`. Says whether it was this query's answer.
     pub fn handle(&mut self, now: Tick, source: SocketAddr, datagram: &[u8]) -> bool {
-        if source != self.server || !self.matches(datagram) {
+        if source != self.server {
             return false;
         }
-        if datagram.starts_with(&BINDING_SUCCESS)
-            && let Some(seen) = mapped_address(datagram)
+        let Some(message) = Message::parse(datagram).filter(|message| message.transaction() == self.transaction) else {
+            return false;
+        };
+        if message.method() == Method::Binding
+            && message.class() == Class::Success
+            && let Some(seen) = message.address(attribute::XOR_MAPPED_ADDRESS)
         {
             self.seen = Some(seen);
             self.tries = 0;
@@ -104,45 +103,6 @@ impl Query {
         }
         true
     }
-
-    fn matches(&self, datagram: &[u8]) -> bool {
-        let whole = be16(datagram, 2).is_some_and(|length| datagram.len() == 20 + usize::from(length));
-        whole && datagram.get(4..8) == Some(&COOKIE) && datagram.get(8..20) == Some(&self.transaction)
-    }
-}
-
-/// The XOR-MAPPED-ADDRESS of a response (RFC 8489, 14.2).
-fn mapped_address(message: &[u8]) -> Option<SocketAddr> {
-    let transaction = message.get(8..20)?;
-    let mut rest = message.get(20..)?;
-    loop {
-        let (kind, length) = (be16(rest, 0)?, usize::from(be16(rest, 2)?));
-        let value = rest.get(4..4 + length)?;
-        if kind == XOR_MAPPED_ADDRESS {
-            let port = be16(value, 2)? ^ 0x2112;
-            let address = value.get(4..)?;
-            let ip = match value.get(1)? {
-                1 => {
-                    let bytes: [u8; 4] = address.try_into().ok()?;
-                    IpAddr::V4(Ipv4Addr::from(u32::from_be_bytes(bytes) ^ u32::from_be_bytes(COOKIE)))
-                }
-                2 => {
-                    let bytes: [u8; 16] = address.try_into().ok()?;
-                    let mut key = [0; 16];
-                    key[..4].copy_from_slice(&COOKIE);
-                    key[4..].copy_from_slice(transaction);
-                    IpAddr::V6(Ipv6Addr::from(u128::from_be_bytes(bytes) ^ u128::from_be_bytes(key)))
-                }
-                _ => return None,
-            };
-            return Some(SocketAddr::new(ip, port));
-        }
-        rest = rest.get(4 + length.next_multiple_of(4)..)?;
-    }
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
 #[cfg(test)]

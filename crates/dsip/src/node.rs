@@ -1,11 +1,12 @@
 //! `dsip node`: run a node, and say how to reach it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use dsip_endpoint::dht;
-use dsip_node::{Config, Node, Ready, StartError};
+use dsip_node::{Config, Node, Ready, StartError, TurnConfig};
 use serde::Serialize;
 
 use crate::cli::Globals;
@@ -25,9 +26,27 @@ pub(crate) struct Args {
     /// Address and port for the DHT (TCP) [default: the next free port]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_DHT_LISTEN")]
     dht_listen: Option<SocketAddr>,
-    /// Address and port for STUN (UDP) [default: the next free port]
+    /// Address and port for STUN, and TURN over UDP [default: the next free port]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_STUN_LISTEN")]
     stun_listen: Option<SocketAddr>,
+    /// Address and port for TURN over TCP [default: port 3478, or one that is free]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_TURN_TCP")]
+    turn_tcp: Option<SocketAddr>,
+    /// Address and port for TURN over TLS [default: port 5349, or one that is free]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_TURN_TLS")]
+    turn_tls: Option<SocketAddr>,
+    /// The address at which peers reach what is relayed, one of a family [default: where the node listens]; may be repeated
+    #[arg(long, value_name = "ADDR", env = "DSIP_TURN_RELAY", value_delimiter = ',')]
+    turn_relay: Vec<IpAddr>,
+    /// The UDP ports of relayed addresses
+    #[arg(long, value_name = "FROM-TO", default_value = "49152-65535", env = "DSIP_TURN_PORTS", value_parser = ports)]
+    turn_ports: RangeInclusive<u16>,
+    /// Relay to private addresses and to this machine, too
+    #[arg(long, env = "DSIP_TURN_ALLOW_PRIVATE")]
+    turn_allow_private: bool,
+    /// Relay no media; STUN is still answered
+    #[arg(long, env = "DSIP_NO_TURN")]
+    no_turn: bool,
     /// A certificate chain in PEM form, for a node with a domain [default: self-made from the node's own key]
     #[arg(long, value_name = "FILE", requires = "key")]
     certificate: Option<PathBuf>,
@@ -56,6 +75,15 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let config = Config {
         hosts: args.host,
         stun: args.stun_listen,
+        turn: TurnConfig {
+            enabled: !args.no_turn,
+            relays: args.turn_relay,
+            tcp: args.turn_tcp,
+            tls: args.turn_tls,
+            ports: args.turn_ports,
+            allow_private: args.turn_allow_private,
+            ..TurnConfig::default()
+        },
         certificate: args.certificate.zip(args.key),
         dht: args.dht_listen,
         bootstrap: globals.dht.iter().map(parse).collect::<Result<_, _>>()?,
@@ -80,9 +108,20 @@ impl fmt::Display for Started<'_> {
         writeln!(f, "quic         {}", self.ready.quic)?;
         writeln!(f, "dht          {}", self.ready.dht)?;
         writeln!(f, "stun         {}", self.ready.stun)?;
+        for turn in &self.ready.turn {
+            writeln!(f, "turn         {turn}")?;
+        }
         writeln!(f, "certificate  {}", self.ready.ca.display())?;
         write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)
     }
+}
+
+/// A range of ports, both ends included.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let wrong = || "write FROM-TO, two ports of which the first is not the greater".to_owned();
+    let (from, to) = text.split_once('-').ok_or_else(wrong)?;
+    let (from, to) = (from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?);
+    if from > 0 && from <= to { Ok(from..=to) } else { Err(wrong()) }
 }
 
 impl From<StartError> for Failure {

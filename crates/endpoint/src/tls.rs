@@ -28,6 +28,9 @@ pub const QUIC_ALPN: &[u8] = b"dsip/1";
 /// The application protocol under `ws/1.0`: a WebSocket begins as HTTP/1.1.
 const HTTP_ALPN: &[u8] = b"http/1.1";
 
+/// The application protocol of TURN (RFC 7443).
+const TURN_ALPN: &[u8] = b"stun.turn";
+
 /// An Ed25519 SubjectPublicKeyInfo up to its 32 key octets. RFC 8410, 4: no parameters, so there is only one encoding.
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
@@ -135,6 +138,14 @@ impl Certificate {
         let mut config = self.server()?;
         config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
         // A resumed handshake saves a phone one certificate; the tickets would cost the node memory for each one.
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    /// TLS for a TURN listener. A client need not name an application protocol there.
+    pub fn turn_server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = self.server()?;
+        config.alpn_protocols = vec![TURN_ALPN.to_vec()];
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dsip_endpoint::home::Home;
 use dsip_proto::envelope::Signer;
 use dsip_proto::identity::SecretKey;
+use dsip_proto::turn::Issuer;
 use dsip_proto::wire::Did;
 
 use crate::{StartError, named};
@@ -63,6 +64,11 @@ impl NodeHome {
     /// The seed of its key.
     pub(crate) fn seed(&self) -> [u8; 32] {
         *self.key.to_bytes()
+    }
+
+    /// Makes TURN credentials and verifies them.
+    pub(crate) fn issuer(&self) -> Issuer {
+        Issuer::of_node(&self.seed())
     }
 
     /// Signs for the node.

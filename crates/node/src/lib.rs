@@ -1,10 +1,10 @@
-//! The server: listeners, routing, DHT and STUN, driven by the rules of dsip-proto.
+//! The server: listeners, routing, DHT, STUN and TURN, driven by the rules of dsip-proto and dsip-media.
 //!
 //! [`Node::start`] makes or loads the node's identity, opens every listener and runs until [`Node::shutdown`]. All it
 //! decides is where bytes go: who may speak, and what becomes of a frame, is [`dsip_proto::relay::Host`]'s to say.
 //!
 //! ```text
-//!   TCP ─ tls ─ http ─ ws::drive ──┐                           ┌── stun (UDP)
+//!   TCP ─ tls ─ http ─ ws::drive ──┐                           ┌── turn (UDP, TCP, TLS)
 //!                                  ├── relay: one task, Host   │
 //!   UDP ─ quinn ───── quic::drive ─┘                           └── dht (TCP)
 //! ```
@@ -15,7 +15,7 @@ mod http;
 mod memory;
 mod quic;
 mod relay;
-mod stun;
+mod turn;
 mod ws;
 
 use std::collections::BTreeSet;
@@ -30,6 +30,7 @@ use dsip_endpoint::dht::{self, Dht, Multiaddr};
 use dsip_endpoint::resolve::{self, Resolver};
 use dsip_endpoint::tls::{Certificate, Expect, Roots, TlsError};
 use dsip_proto::relay::host;
+use dsip_proto::turn::Ports;
 use dsip_proto::wire::Did;
 use serde::Serialize;
 use tokio::net::{TcpListener, UdpSocket};
@@ -37,7 +38,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use admission::Limits;
+pub use dsip_media::turn::server::Counts as TurnCounts;
 pub use relay::Counts;
+pub use turn::{Config as TurnConfig, Limits as TurnLimits};
 
 /// How far beyond the signaling port a free one is looked for.
 const NEXT_PORTS: u16 = 64;
@@ -54,8 +57,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The names and addresses by which clients know this node, besides the one it listens on.
     pub hosts: Vec<String>,
-    /// Where STUN is answered; by default on the next free port.
+    /// Where STUN, and TURN over UDP, is answered; by default on the next free port.
     pub stun: Option<SocketAddr>,
+    /// Relaying of media.
+    pub turn: TurnConfig,
     /// A certificate chain and its key in PEM files, for a node with a domain: shown to those who do not expect the node's
     /// own key.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -82,6 +87,7 @@ impl Config {
             listen,
             hosts: Vec::new(),
             stun: None,
+            turn: TurnConfig::default(),
             certificate: None,
             dht: None,
             bootstrap: Vec::new(),
@@ -106,6 +112,8 @@ pub struct Ready {
     pub dht: String,
     /// Where it answers STUN.
     pub stun: String,
+    /// Where it relays media: TURN over UDP, TCP and TLS. Nothing if it does not.
+    pub turn: Vec<String>,
     /// Its certificate, in PEM form.
     pub ca: PathBuf,
 }
@@ -165,6 +173,7 @@ pub struct Node {
     ready: Ready,
     stop: watch::Sender<bool>,
     counts: relay::Watch,
+    turn: Arc<turn::Turn>,
     dht: Dht,
     tasks: JoinSet<()>,
 }
@@ -190,18 +199,22 @@ impl Node {
         }
         let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
-        let stun_port = stun.local_addr().map_or(0, |at| at.port());
+        let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
+        let (stun_port, turn_ports) = (turn.stun_port(), turn.ports());
         let ready = Ready {
             did: home.did().clone(),
             wss: format!("wss://{name}:{}{}", at.port(), http::PATH),
             quic: format!("quic://{name}:{}", at.port()),
             dht: dht.listening().first().map(ToString::to_string).unwrap_or_default(),
             stun: format!("stun:{name}:{stun_port}"),
+            turn: turn_ports.map(|ports| turn_urls(&name, ports)).unwrap_or_default(),
             ca,
         };
 
         let mut rules = config.relay.clone();
         rules.stun_port = Some(stun_port);
+        let lifetime = config.turn.lifetime;
+        rules.turn = turn_ports.map(|ports| host::Turn { issuer: home.issuer(), ports, lifetime });
         rules.max_connections = rules.max_connections.min(config.limits.connections);
         rules.addresses.extend(
             hosts
@@ -225,15 +238,11 @@ impl Node {
         ));
         let endpoint = quic::listen(udp, &certificate)
             .map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
-        tasks.spawn(quic::serve(endpoint, at.port(), admission, relay, stopping.clone()));
-        tasks.spawn(until(stopping, async move {
-            if let Err(error) = stun::serve(stun).await {
-                tracing::warn!(%error, "STUN is no longer answered");
-            }
-        }));
+        tasks.spawn(quic::serve(endpoint, at.port(), admission.clone(), relay, stopping.clone()));
+        let turn = turn.serve(&mut tasks, &config.turn, home.issuer(), &certificate, admission, &stopping)?;
         tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
         tracing::info!(did = %ready.did, wss = %ready.wss, "node started");
-        Ok(Self { ready, stop, counts, dht, tasks })
+        Ok(Self { ready, stop, counts, turn, dht, tasks })
     }
 
     /// How to reach it.
@@ -246,6 +255,12 @@ impl Node {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts.read()
+    }
+
+    /// What its TURN server has done so far, and has in hand.
+    #[must_use]
+    pub fn turn(&self) -> TurnCounts {
+        self.turn.counts()
     }
 
     /// Its part in the DHT.
@@ -346,6 +361,15 @@ fn hosts(configured: &[String], listen: IpAddr) -> Vec<String> {
     let own = if listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen };
     let mut seen = BTreeSet::new();
     configured.iter().cloned().chain([own.to_string()]).filter(|host| seen.insert(host.clone())).collect()
+}
+
+/// Where TURN is served, as RFC 7065 writes it.
+fn turn_urls(host: &str, ports: Ports) -> Vec<String> {
+    let url = |scheme, port: u16, transport| format!("{scheme}:{host}:{port}?transport={transport}");
+    let udp = ports.udp.map(|port| url("turn", port, "udp"));
+    let tcp = ports.tcp.map(|port| url("turn", port, "tcp"));
+    let tls = ports.tls.map(|port| url("turns", port, "tcp"));
+    [udp, tcp, tls].into_iter().flatten().collect()
 }
 
 /// A host as a URL has it.

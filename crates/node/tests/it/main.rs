@@ -6,6 +6,7 @@ mod device;
 mod hostile;
 mod quic;
 mod routing;
+mod turn;
 
 use std::path::Path;
 

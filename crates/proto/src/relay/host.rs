@@ -24,6 +24,7 @@ use super::rate::{Bucket, Buckets, Rate};
 use crate::envelope::{self, Code, HeldId, Limits, Signer, Supported, Verdict, Verified, Verifier, needs};
 use crate::identity::{Document, Documents};
 use crate::time::{Now, Seed, Tick};
+use crate::turn;
 use crate::wire::media::VersionBlock;
 use crate::wire::message::{self, Capabilities, Common, MAX_ENVELOPE_BYTES, RateLimit};
 use crate::wire::token::{BindingId, ProfileId};
@@ -72,12 +73,25 @@ pub struct Config {
     pub requires_audience: bool,
     /// The UDP port on which this node's hosts answer STUN, told to devices as `stun_port` among the capabilities.
     pub stun_port: Option<u16>,
+    /// TURN credentials for devices that bind, if this node has a TURN server.
+    pub turn: Option<Turn>,
     /// How many message ids are remembered (RPL-5).
     pub seen: Limits,
     /// What each party may do.
     pub rates: Rates,
     /// Connections at one time.
     pub max_connections: usize,
+}
+
+/// The TURN server of this node, as far as devices are told (TURN-1).
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Shared with the server.
+    pub issuer: turn::Issuer,
+    /// Where on this node's hosts it is.
+    pub ports: turn::Ports,
+    /// How long credentials work; a device asks for new ones half-way (TURN-6).
+    pub lifetime: Duration,
 }
 
 /// Who may do how much. None of it depends on whether a recipient exists (RLY-61).
@@ -124,6 +138,7 @@ impl Default for Config {
             addresses: Vec::new(),
             requires_audience: false,
             stun_port: None,
+            turn: None,
             // What the rates below let through in one replay window, for one identity and for a busy node.
             seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },
             rates: Rates::default(),
@@ -587,7 +602,7 @@ impl Host {
         });
         self.set_deadline(conn, deadline);
 
-        let reply = self.hello(now, hello.common.id);
+        let reply = self.hello(now, hello.common.id, &identity);
         self.transmit(conn, None, reply, out); // HEL-4, before anything that waited
         out.push(Output::Event(Event::Bound(conn)));
         self.engine.handle(now, engine::Input::Bind { device, identity }, &mut self.routed);
@@ -824,10 +839,16 @@ impl Host {
         }
     }
 
-    /// HEL-4.
-    fn hello(&mut self, now: Now, in_reply_to: Ulid) -> Arc<str> {
+    /// HEL-4. TURN-1: whatever it grants `identity` goes to this one connection, which TLS hides from others.
+    fn hello(&mut self, now: Now, in_reply_to: Ulid, identity: &Did) -> Arc<str> {
         let rates = &self.config.rates;
         let stun_port = self.config.stun_port.map(|port| ("stun_port".to_owned(), port.into()));
+        let turn = self.config.turn.as_ref().map(|turn| {
+            let mut salt = [0; turn::SALT];
+            self.rng.fill_bytes(&mut salt);
+            let expires_at = now.wall.secs() + turn.lifetime.as_secs();
+            turn.issuer.issue(identity, expires_at, salt, turn.ports).member()
+        });
         let capabilities = Capabilities {
             max_envelope_bytes: 65_536, // CAP-1
             store_and_forward: Some(true),
@@ -838,7 +859,7 @@ impl Host {
                 rest: Map::new(),
             }),
             push_wake: None,
-            rest: stun_port.into_iter().collect(),
+            rest: stun_port.into_iter().chain(turn).collect(),
         };
         let hello = message::Hello {
             common: self.common(now, &[]),

@@ -6,9 +6,10 @@ use std::time::Duration;
 use dsip_proto::envelope::Signer;
 use dsip_proto::identity::{Delegation, Document, SecretKey, delegate};
 use dsip_proto::relay::SILENT_LEG;
-use dsip_proto::relay::host::{Close, Config, Conn, HELLO_DEADLINE, Host, Input, Output};
+use dsip_proto::relay::host::{Close, Config, Conn, HELLO_DEADLINE, Host, Input, Output, Turn};
 use dsip_proto::relay::rate::Rate;
 use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::turn::{Grant, Issuer, Ports};
 use dsip_proto::wire::media::{ClaimedIdentity, MediaDescriptor, Transport, VersionBlock};
 use dsip_proto::wire::message::{self, Common};
 use dsip_proto::wire::token::{BindingId, CodecId, Direction, MediaType, ProfileId, TransportId};
@@ -349,4 +350,44 @@ fn strangers_cannot_make_the_relay_fetch_without_end() {
         fetched += asked(&world.say(conn, &carol.signer.sign(&hello))).len();
     }
     assert_eq!(fetched, 16);
+}
+
+#[test]
+fn turn_1_credentials_go_to_the_device_that_said_hello_and_to_nobody_else() {
+    let issuer = Issuer::new([5; 32]);
+    let ports = Ports { udp: Some(3478), tcp: None, tls: Some(5349) };
+    let turn = Turn { issuer: issuer.clone(), ports, lifetime: Duration::from_secs(3600) };
+    let mut world = World::new(|config| config.turn = Some(turn));
+    let (alice, bob) = (Device::new(1), Device::new(2));
+    let other = world.bind(1, &bob);
+    let conn = world.connect(2);
+    let hello = world.hello(&alice);
+    let out = world.say(conn, &alice.signer.sign(&hello));
+    assert!(heard(&out, other).is_empty());
+    let replies = heard(&out, conn);
+    let grant = Grant::read(replies[0]["capabilities"].as_object().expect("capabilities")).expect("a grant");
+    assert_eq!((grant.expires_at, grant.ports), (START + 3600, ports));
+    assert_eq!(issuer.password(&grant.username), grant.password);
+    let (until, holder) = issuer.open(&grant.username).expect("ours");
+    assert_eq!(until, grant.expires_at);
+
+    // TURN-6: a later hello brings later ones, for the same holder.
+    world.pass(Duration::from_secs(1800));
+    let hello = world.hello(&alice);
+    let out = world.say(conn, &alice.signer.sign(&hello));
+    let renewed =
+        Grant::read(heard(&out, conn)[0]["capabilities"].as_object().expect("capabilities")).expect("a grant");
+    assert_eq!(issuer.open(&renewed.username), Some((START + 5400, holder)));
+    assert_ne!(renewed.username.split(':').nth(1), grant.username.split(':').nth(1), "nobody else sees that");
+
+    // A hello that is refused brings none, and neither does a node without TURN.
+    let conn = world.connect(3);
+    let hello = world.hello(&bob);
+    let out = world.say(conn, &bob.signer.sign_for(&hello, "elsewhere.example:7443"));
+    assert!(heard(&out, conn).iter().all(|reply| reply["type"] == "error"), "{out:?}");
+    let mut plain = World::new(|_| {});
+    let conn = plain.connect(1);
+    let hello = plain.hello(&alice);
+    let out = plain.say(conn, &alice.signer.sign(&hello));
+    assert!(heard(&out, conn)[0]["capabilities"].get("turn").is_none());
 }

@@ -31,8 +31,20 @@ pub struct Report {
     pub buffer_ms: f32,
     /// The round trip, in milliseconds.
     pub round_trip_ms: Option<f32>,
+    /// Whether packets went straight between the two, or through a TURN server, by the last report.
+    pub path: Option<Path>,
     /// The estimated mean opinion score of what we hear, 1 to 4.4.
     pub mos: Option<f32>,
+}
+
+/// The way packets take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// Straight between the two.
+    Direct,
+    /// Through a TURN server, of either side.
+    Relay,
 }
 
 impl Report {
@@ -68,6 +80,7 @@ impl Report {
             jitter_ms: jitter.as_secs_f32() * 1000.0,
             buffer_ms: buffer.as_secs_f32() * 1000.0,
             round_trip_ms: round_trip.map(|round_trip| round_trip.as_secs_f32() * 1000.0),
+            path: None,
             mos: (frames > 0).then(|| mos(heard)),
         }
     }

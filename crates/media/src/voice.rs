@@ -8,7 +8,7 @@ use crate::call::{Frame, Link};
 use crate::codec::FRAME;
 use crate::codec::opus::{Decoder, Encoder};
 use crate::jitter::{Jitter, Next};
-use crate::stats::Report;
+use crate::stats::{Path, Report};
 
 /// An encoded frame ready for [`Call::send`](crate::call::Call::send).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,8 @@ impl Listener {
     #[must_use]
     pub fn report(&self, sent: u64, link: &Link) -> Report {
         let Self { jitter, .. } = self;
-        Report::new(sent, jitter.counts(), jitter.jitter(), jitter.delay(), link.round_trip, link.loss)
+        let report = Report::new(sent, jitter.counts(), jitter.jitter(), jitter.delay(), link.round_trip, link.loss);
+        let path = if link.relayed { Path::Relay } else { Path::Direct };
+        Report { path: link.path.map(|_| path), ..report }
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use dsip_media::call::{Answer, Call, Candidate, Datagram, Description, Direction, Offer, Offered, Origin, Output};
 use dsip_media::call::{Config as CallConfig, Event as CallEvent, Link};
 use dsip_media::stun::{Query, Status};
+use dsip_media::turn::client::{self, Allocation, Received};
 use dsip_media::voice::{Listener, Speaker};
-use dsip_proto::time::Tick;
+use dsip_proto::time::{Seed, Tick};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::network::{Arrival, Network};
-use super::{Activation, Command, Config, Error, Event, Report, Summary};
+use super::{Activation, Command, Config, Error, Event, Report, Summary, TurnServer};
 use crate::audio::{Sink, Source};
 
 /// The length of an audio frame.
@@ -28,8 +29,18 @@ const EARLY: usize = 64;
 /// Candidates kept until there is a call to give them to.
 const EARLY_CANDIDATES: usize = 256;
 
+/// Addresses at TURN servers that one session asks for: each costs the server a port.
+const ALLOCATIONS: usize = 4;
+
 /// Room left in the event queue for what matters more than reports.
 const RESERVED_EVENTS: usize = 64;
+
+/// An allocation, the socket it was made from, and the relayed address that the call knows.
+struct Relayed {
+    base: SocketAddr,
+    allocation: Allocation,
+    told: Option<SocketAddr>,
+}
 
 /// What the session is, by what it may do.
 enum Phase {
@@ -44,6 +55,8 @@ pub(super) struct Driver {
     network: Network,
     queries: Vec<(SocketAddr, Query, Option<SocketAddr>)>,
     stun: Vec<SocketAddr>,
+    relayed: Vec<Relayed>,
+    turn: Vec<TurnServer>,
     gathering: bool,
     phase: Phase,
     early: VecDeque<Arrival>,
@@ -101,6 +114,8 @@ impl Driver {
             network,
             queries: Vec::new(),
             stun: config.stun.clone(),
+            relayed: Vec::new(),
+            turn: config.turn.clone(),
             gathering: true,
             phase: Phase::Over,
             early: VecDeque::new(),
@@ -167,6 +182,12 @@ impl Driver {
         }
         let mut frames = tokio::time::interval(FRAME);
         self.drain(&mut frames, events);
+        for Relayed { base, allocation, .. } in std::mem::take(&mut self.relayed) {
+            let server = allocation.server();
+            if let Some(farewell) = allocation.close() {
+                self.network.send(base, server, &farewell);
+            }
+        }
         let report = self.report();
         Summary { report, recording: self.sink.finish().await }
     }
@@ -178,7 +199,8 @@ impl Driver {
     fn next_wake(&self) -> Tick {
         let queries = self.queries.iter().filter_map(|(_, query, _)| query.wake());
         let call = matches!(self.phase, Phase::Active(_)).then_some(self.wake);
-        queries.chain(call).min().unwrap_or_else(|| self.now() + Duration::from_secs(60))
+        let relayed = self.relayed.iter().filter_map(|relayed| relayed.allocation.wake());
+        queries.chain(relayed).chain(call).min().unwrap_or_else(|| self.now() + Duration::from_secs(60))
     }
 
     fn tick(&mut self) {
@@ -258,6 +280,23 @@ impl Driver {
         if queries.any(|(_, query, _)| query.handle(now, source, &payload)) {
             return;
         }
+        let is_from = |relayed: &&mut Relayed| relayed.base == destination && relayed.allocation.server() == source;
+        if let Some(relayed) = self.relayed.iter_mut().find(is_from) {
+            match (relayed.allocation.handle(now, &payload), relayed.allocation.relayed()) {
+                (Received::Data(peer, data), Some(relayed)) => {
+                    let payload = payload.get(data).unwrap_or_default().to_vec();
+                    return self.take(now, Arrival { source: peer, destination: relayed, payload });
+                }
+                (Received::Foreign, _) => {}
+                (Received::Control | Received::Data(..), _) => return,
+            }
+        }
+        self.take(now, Arrival { source, destination, payload });
+    }
+
+    /// Takes in what a peer sent, however it came here.
+    fn take(&mut self, now: Tick, arrival: Arrival) {
+        let Arrival { source, destination, payload } = arrival;
         match &mut self.phase {
             Phase::Active(call) => call.handle(now, Datagram { source, destination, payload: &payload }),
             Phase::Offering(_) | Phase::Answering(_) if self.early.len() < EARLY => {
@@ -293,7 +332,15 @@ impl Driver {
         loop {
             match call.poll() {
                 Output::Transmit { source, destination, payload } => {
-                    self.lost_address |= self.network.send(source, destination, &payload);
+                    let relayed = self.relayed.iter_mut().find(|relayed| relayed.told == Some(source));
+                    let Some(Relayed { base, allocation, .. }) = relayed else {
+                        self.lost_address |= self.network.send(source, destination, &payload);
+                        continue;
+                    };
+                    let now = Tick::default() + self.clock.elapsed();
+                    if let Some(packet) = allocation.send(now, destination, &payload) {
+                        self.lost_address |= self.network.send(*base, allocation.server(), &packet);
+                    }
                 }
                 Output::Event(event) => match event {
                     CallEvent::Connected => {
@@ -336,7 +383,7 @@ impl Driver {
         }
     }
 
-    /// Asks STUN servers, and passes on what they said.
+    /// Asks STUN and TURN servers, and passes on what they said.
     fn gather(&mut self, events: &mpsc::Sender<Event>) {
         let now = self.now();
         let mut found = Vec::new();
@@ -360,14 +407,53 @@ impl Driver {
             };
             trickle(events, candidate);
         }
+        self.gather_relayed(now, events);
         let asking = self.queries.iter().any(|(_, query, _)| query.status() == Status::Asking);
-        if self.gathering && !asking {
+        let allocating = self.relayed.iter().any(|one| one.allocation.status() == client::Status::Asking);
+        if self.gathering && !asking && !allocating {
             self.gathering = false;
             tell(events, Event::GatheringComplete);
         }
     }
 
+    /// Keeps allocations alive, and tells the call which addresses came and went.
+    fn gather_relayed(&mut self, now: Tick, events: &mpsc::Sender<Event>) {
+        for Relayed { base, allocation, told } in &mut self.relayed {
+            while let Some(packet) = allocation.poll(now) {
+                self.network.send(*base, allocation.server(), &packet);
+            }
+            let relayed = allocation.relayed();
+            if relayed == *told {
+                continue;
+            }
+            if let (Some(gone), Phase::Active(call)) = (*told, &mut self.phase) {
+                call.remove_local(now, gone);
+            }
+            *told = relayed;
+            let Some(relayed) = relayed else {
+                tracing::debug!(status = ?allocation.status(), "an address at a TURN server is lost");
+                continue;
+            };
+            let candidate = match &mut self.phase {
+                Phase::Offering(offer) => offer.add_relayed(relayed, *base),
+                Phase::Answering(answer) => answer.add_relayed(relayed, *base),
+                Phase::Active(call) => call.add_relayed(now, relayed, *base),
+                Phase::Over => None,
+            };
+            trickle(events, candidate);
+        }
+    }
+
     fn query(&mut self, local: SocketAddr) {
+        for server in self.turn.iter().filter(|server| server.address.is_ipv4() == local.is_ipv4()) {
+            let mut seed = [0; 32];
+            if self.relayed.len() < ALLOCATIONS && getrandom::fill(&mut seed).is_ok() {
+                let TurnServer { address, username, password } = server;
+                let now = Tick::default() + self.clock.elapsed();
+                let allocation = Allocation::new(*address, false, username, password, Seed::new(seed), now);
+                self.relayed.push(Relayed { base: local, allocation, told: None });
+            }
+        }
         for server in self.stun.iter().filter(|server| server.is_ipv4() == local.is_ipv4()) {
             let mut transaction = [0; 12];
             if getrandom::fill(&mut transaction).is_ok() {
@@ -389,8 +475,10 @@ impl Driver {
         let now = self.now();
         for local in &change.removed {
             self.queries.retain(|(asked, ..)| asked != local);
+            let lost = self.relayed.extract_if(.., |relayed| relayed.base == *local).filter_map(|relayed| relayed.told);
+            let lost: Vec<SocketAddr> = lost.chain([*local]).collect();
             if let Phase::Active(call) = &mut self.phase {
-                call.remove_local(now, *local);
+                lost.into_iter().for_each(|lost| call.remove_local(now, lost));
             }
         }
         for local in change.added {

@@ -7,12 +7,13 @@
 //! ```
 //!
 //! A [`Session`] is a handle on one task. Until it is activated the task holds a type that cannot emit a packet to the peer;
-//! it only binds sockets and asks STUN servers how they look from outside (WEB-90). From then on it paces the audio, records
+//! it only binds sockets, asks STUN servers how they look from outside, and TURN servers for an address (WEB-90). From then on it paces the audio, records
 //! what comes in, follows changes of the machine's addresses, and reports in [`Event`]s.
 
 mod driver;
 mod network;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::audio::{Sink, Source};
 
 pub use dsip_media::call::{Candidate, Codec, Description, Descriptor, Direction, Failure};
-pub use dsip_media::stats::Report;
+pub use dsip_media::stats::{Path, Report};
 pub use network::Addresses;
 
 /// Events waiting for the owner. Beyond it reports are dropped, and nothing else is frequent.
@@ -32,6 +33,23 @@ const EVENTS: usize = 256;
 /// Commands waiting for the task.
 const COMMANDS: usize = 64;
 
+/// A TURN server that is reached over UDP, and what it knows us by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TurnServer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Our name there.
+    pub username: String,
+    /// What proves it.
+    pub password: String,
+}
+
+impl fmt::Debug for TurnServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 /// How a session is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,13 +57,20 @@ pub struct Config {
     pub addresses: Addresses,
     /// STUN servers to ask for server-reflexive candidates.
     pub stun: Vec<SocketAddr>,
+    /// TURN servers that relay for us where no direct path is found.
+    pub turn: Vec<TurnServer>,
     /// How long media may take to connect; at least 30 s.
     pub connect_timeout: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { addresses: Addresses::default(), stun: Vec::new(), connect_timeout: call::CONNECT_TIMEOUT }
+        Self {
+            addresses: Addresses::default(),
+            stun: Vec::new(),
+            turn: Vec::new(),
+            connect_timeout: call::CONNECT_TIMEOUT,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use dsip_proto::agent::{
 };
 use dsip_proto::identity::Document;
 use dsip_proto::time::Tick;
+use dsip_proto::turn::Grant;
 use dsip_proto::wire::token::AnsweredBy;
 use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,7 +25,7 @@ use super::storage::Storage;
 use super::{Audio, Error, Event};
 use crate::clock;
 use crate::link::{Close, Closed, Link, Outbox, Stream, Target, Transport};
-use crate::media::{self, Activation, Direction, Session};
+use crate::media::{self, Activation, Direction, Session, TurnServer};
 
 /// Happenings that may wait for the loop; whoever has more to tell waits.
 const WORLD: usize = 1024;
@@ -129,6 +130,13 @@ enum Gathered {
     More,
 }
 
+/// What our node offers media.
+#[derive(Default)]
+struct Servers {
+    stun: Vec<SocketAddr>,
+    turn: Vec<TurnServer>,
+}
+
 pub(super) struct Driver {
     agent: Agent,
     network: Network,
@@ -141,7 +149,7 @@ pub(super) struct Driver {
     generation: u64,
     calls: HashMap<Ulid, Call>,
     /// STUN servers, once our node has told, or once it is clear that none will.
-    stun: watch::Sender<Option<Vec<SocketAddr>>>,
+    servers: watch::Sender<Option<Servers>>,
     world: mpsc::Sender<World>,
 }
 
@@ -166,7 +174,7 @@ impl Driver {
             connections: HashMap::new(),
             generation: 0,
             calls: HashMap::new(),
-            stun: watch::Sender::new((!has_node).then(Vec::new)),
+            servers: watch::Sender::new((!has_node).then(Servers::default)),
             world,
         };
         tokio::spawn(driver.run(commands, happenings));
@@ -559,13 +567,16 @@ impl Driver {
 
     async fn event(&mut self, event: agent::Event) {
         let told = match event {
-            agent::Event::Online { relay, uri, stun_port } => {
+            agent::Event::Online { relay, uri, stun_port, turn } => {
                 let transport = self.transport(&uri);
-                self.learn_stun(&uri, stun_port);
+                self.learn_servers(&uri, stun_port, turn);
                 Event::Online { relay, uri, transport }
             }
+            // TURN-6: the next call uses the new ones. One under way keeps its own, which the server goes on accepting.
+            agent::Event::Renewed { uri, stun_port, turn } => return self.learn_servers(&uri, stun_port, Some(turn)),
             agent::Event::Offline { why } => {
-                self.stun.send_if_modified(|stun| stun.is_none() && stun.insert(Vec::new()).is_empty());
+                self.servers
+                    .send_if_modified(|servers| servers.is_none() && servers.replace(Servers::default()).is_none());
                 Event::Offline { why }
             }
             agent::Event::Dialling { call, relay } => {
@@ -611,25 +622,42 @@ impl Driver {
         self.tell(told);
     }
 
-    /// Our node answers STUN at the host we dialled; media asks it how our sockets look from outside.
-    fn learn_stun(&self, uri: &str, port: Option<u16>) {
+    /// Our node answers STUN and TURN at the host we dialled; media asks it how our sockets look from outside, and for
+    /// addresses that reach where ours do not.
+    fn learn_servers(&self, uri: &str, stun_port: Option<u16>, turn: Option<Grant>) {
         let host = uri.parse::<Target>().ok().map(|target| target.host().trim_matches(['[', ']']).to_owned());
-        let stun = self.stun.clone();
+        let servers = self.servers.clone();
         tokio::spawn(async move {
-            let found = match host.zip(port) {
-                Some(host) => tokio::net::lookup_host(host).await.map(Iterator::collect).unwrap_or_default(),
+            let found = match host {
+                Some(host) => tokio::net::lookup_host((host, 0)).await.map(Iterator::collect).unwrap_or_default(),
                 None => Vec::new(),
             };
-            stun.send_replace(Some(found));
+            let at = |port: Option<u16>| {
+                let found = found.iter();
+                port.into_iter().flat_map(move |port| found.clone().map(move |at| SocketAddr::new(at.ip(), port)))
+            };
+            let stun = at(stun_port).collect();
+            let turn = turn.iter().flat_map(|grant| {
+                at(grant.ports.udp).map(|address| TurnServer {
+                    address,
+                    username: grant.username.clone(),
+                    password: grant.password.clone(),
+                })
+            });
+            let turn = turn.collect();
+            servers.send_replace(Some(Servers { stun, turn }));
         });
     }
 
-    /// How media is set up: with the STUN servers known by now, or in a moment.
+    /// How media is set up: with the STUN and TURN servers known by now, or in a moment.
     fn media_config(&self) -> impl Future<Output = media::Config> + use<> {
-        let (mut config, mut stun) = (self.media.clone(), self.stun.subscribe());
+        let (mut config, mut servers) = (self.media.clone(), self.servers.subscribe());
         async move {
-            if let Ok(Ok(known)) = timeout(STUN_WAIT, stun.wait_for(Option::is_some)).await {
-                config.stun.extend(known.iter().flatten());
+            if let Ok(Ok(known)) = timeout(STUN_WAIT, servers.wait_for(Option::is_some)).await {
+                for Servers { stun, turn } in known.iter() {
+                    config.stun.extend(stun);
+                    config.turn.extend_from_slice(turn);
+                }
             }
             config
         }

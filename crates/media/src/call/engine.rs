@@ -12,7 +12,7 @@ use str0m::format::{Codec, FormatParams};
 use str0m::media::{Direction as Flow, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo};
-use str0m::{Candidate as IceCandidate, Event, Input, Rtc, RtcConfig, RtcError};
+use str0m::{Candidate as IceCandidate, CandidateKind, Event, Input, Rtc, RtcConfig, RtcError};
 
 use super::{Candidate, Datagram, Direction, Error, Failure, Frame, Origin, sdp};
 
@@ -48,7 +48,7 @@ pub(super) enum Happening {
     Connected,
     Frame(Frame),
     Loss(f32),
-    Report { round_trip: Option<Duration>, path: Option<(SocketAddr, SocketAddr)> },
+    Report { round_trip: Option<Duration>, path: Option<(SocketAddr, SocketAddr)>, relayed: bool },
     Closed,
     Failed(Failure),
     Idle(Tick),
@@ -230,6 +230,12 @@ impl Engine {
         self.add_local_candidate(base, candidate)
     }
 
+    pub(super) fn add_relayed(&mut self, relayed: SocketAddr, base: SocketAddr) -> Option<Candidate> {
+        let candidate = IceCandidate::relayed(relayed, base, Protocol::Udp).ok()?;
+        // Packets of this candidate come from and go to the relayed address: it is its own base.
+        self.add_local_candidate(relayed, candidate)
+    }
+
     fn add_local_candidate(&mut self, base: SocketAddr, candidate: IceCandidate) -> Option<Candidate> {
         let added = self.rtc.add_local_candidate(candidate)?.clone();
         let text = added.to_sdp_string();
@@ -380,6 +386,12 @@ impl Engine {
         }
     }
 
+    fn is_relayed(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let ours = self.locals.iter().filter(|(base, _)| *base == local).map(|(_, candidate)| candidate);
+        let theirs = self.remotes.iter().filter(|candidate| candidate.addr() == remote);
+        ours.chain(theirs).any(|candidate| candidate.kind() == CandidateKind::Relayed)
+    }
+
     fn translate_event(&self, event: Event) -> Option<Happening> {
         match event {
             Event::Connected => Some(Happening::Connected),
@@ -392,7 +404,8 @@ impl Engine {
                 let pair = stats.selected_candidate_pair;
                 let checked = pair.as_ref().and_then(|pair| pair.current_round_trip_time);
                 let path = pair.map(|pair| (pair.local.addr, pair.remote.addr));
-                Some(Happening::Report { round_trip: stats.rtt.or(checked), path })
+                let relayed = path.is_some_and(|(local, remote)| self.is_relayed(local, remote));
+                Some(Happening::Report { round_trip: stats.rtt.or(checked), path, relayed })
             }
             Event::MediaEgressStats(stats) => stats.loss.map(Happening::Loss),
             Event::Closed => Some(Happening::Closed),

@@ -263,6 +263,11 @@ impl Offer {
         self.engine.add_reflexive(seen, base)
     }
 
+    /// Adds an address at a TURN server; returns the candidate for trickling. Packets from and to it go through the server.
+    pub fn add_relayed(&mut self, relayed: SocketAddr, base: SocketAddr) -> Option<Candidate> {
+        self.engine.add_relayed(relayed, base)
+    }
+
     /// Applies the answer that was verified and accepted, and opens the packet plane.
     ///
     /// # Errors
@@ -335,6 +340,11 @@ impl Answer {
         self.engine.add_reflexive(seen, base)
     }
 
+    /// Adds an address at a TURN server; returns the candidate for trickling. Packets from and to it go through the server.
+    pub fn add_relayed(&mut self, relayed: SocketAddr, base: SocketAddr) -> Option<Candidate> {
+        self.engine.add_relayed(relayed, base)
+    }
+
     /// Opens the packet plane, the signed answer having been sent.
     #[must_use]
     pub fn activate(self, now: Tick, _permit: Permit) -> Call {
@@ -389,6 +399,8 @@ pub struct Link {
     pub loss: Option<f32>,
     /// Where packets go from and to.
     pub path: Option<(SocketAddr, SocketAddr)>,
+    /// Whether either end of the path is at a TURN server.
+    pub relayed: bool,
 }
 
 /// Why a call's media ended without anybody hanging up. Each calls for `bye` `media.failed`.
@@ -610,6 +622,13 @@ impl Call {
         candidate
     }
 
+    /// Adds an address at a TURN server; returns the candidate for trickling. Packets from and to it go through the server.
+    pub fn add_relayed(&mut self, now: Tick, relayed: SocketAddr, base: SocketAddr) -> Option<Candidate> {
+        let candidate = self.engine.add_relayed(relayed, base);
+        self.drain(now);
+        candidate
+    }
+
     /// Forgets a socket whose address is gone. Packets move to another pair as soon as one works.
     pub fn remove_local(&mut self, now: Tick, local: SocketAddr) {
         self.engine.drop_local(local);
@@ -719,9 +738,10 @@ impl Call {
                     }
                 }
                 Happening::Loss(loss) => self.link.loss = Some(loss),
-                Happening::Report { round_trip, path } => {
+                Happening::Report { round_trip, path, relayed } => {
                     self.link.round_trip = round_trip.or(self.link.round_trip);
                     self.link.path = path;
+                    self.link.relayed = relayed;
                     self.push(Output::Event(Event::Link(self.link)));
                 }
                 Happening::Closed => self.push(Output::Event(Event::Closed)),

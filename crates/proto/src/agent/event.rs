@@ -3,6 +3,7 @@
 use crate::envelope::Code;
 use crate::identity::Document;
 use crate::time::Tick;
+use crate::turn;
 use crate::wire::token::{AnsweredBy, Direction, Status};
 use crate::wire::{Did, Kind, Reason, Ulid};
 
@@ -164,6 +165,17 @@ pub enum Event {
         uri: String,
         /// The UDP port on which that host answers STUN, if it says so.
         stun_port: Option<u16>,
+        /// Credentials for the TURN server of that host, if it has one.
+        turn: Option<turn::Grant>,
+    },
+    /// Our own node renewed the credentials for its TURN server.
+    Renewed {
+        /// Where the node is.
+        uri: String,
+        /// The UDP port on which that host answers STUN, if it says so.
+        stun_port: Option<u16>,
+        /// The new ones.
+        turn: turn::Grant,
     },
     /// Our own node is out of reach.
     Offline {

@@ -130,12 +130,15 @@ impl Agent {
     }
 
     fn verify(&mut self, now: Now, link: LinkId, frame: &str) {
-        let Some(state) = self.links.get(&link).map(|link| &link.state) else { return };
+        let Some(known) = self.links.get(&link) else { return };
+        let state = &known.state;
         let connection = match state {
             State::Greeting { hello, .. } => {
                 Connection { hello_verified: Some(false), sent_hello_id: Some(*hello), ..Connection::default() }
             }
-            State::Bound { .. } => Connection { hello_verified: Some(true), ..Connection::default() },
+            State::Bound { .. } => {
+                Connection { hello_verified: Some(true), sent_hello_id: known.renewal.asked, ..Connection::default() }
+            }
             // Nothing of ours went out yet, so nothing can come in.
             State::Dialling | State::Resting { .. } => return,
         };

@@ -33,6 +33,10 @@ const REFUSALS_LIMIT: u64 = 1_000;
 /// WS-22: the longest back-off.
 const BACKOFF_LIMIT_SECS: u64 = 60;
 
+/// Between two requests for TURN credentials, and the longest time that any are kept without asking anew.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
+const RENEWAL_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
 /// How long a replaced link stays away: the node keeps what comes in meanwhile (SNF-1), and an invite lives longer (TMR-5).
 const GIVE_WAY: Duration = Duration::from_secs(4);
 
@@ -43,6 +47,27 @@ pub(super) enum Purpose {
     Home,
     /// A callee's node: closed when nothing uses it any more.
     Errand,
+}
+
+/// Credentials end before a link does; another `hello` on it brings new ones (TURN-6).
+#[derive(Debug, Default)]
+pub(super) struct Renewal {
+    pub(super) due: Option<Tick>,
+    pub(super) asked: Option<Ulid>,
+}
+
+impl Renewal {
+    /// Half-way to `expires_at`, and never hastily: a relay must not make us greet it without end.
+    pub(super) fn of(now: Now, expires_at: u64) -> Self {
+        let left = Duration::from_secs(expires_at.saturating_sub(now.wall.secs()));
+        let wait = (left / 2).clamp(RENEWAL_PAUSE, RENEWAL_LIMIT);
+        Self { due: Some(now.tick + wait), asked: None }
+    }
+
+    /// The `hello` that asks is on its way; should it not be answered, another one will ask.
+    pub(super) fn ask(&mut self, now: Now, hello: Ulid) {
+        *self = Self { due: Some(now.tick + RENEWAL_PAUSE), asked: Some(hello) };
+    }
 }
 
 /// A signed envelope that waits for its link.
@@ -69,6 +94,8 @@ pub(super) struct Link {
     pub(super) state: State,
     attempt: u32,
     waiting: VecDeque<Waiting>,
+    /// When to ask for new TURN credentials, and the `hello` that asked already.
+    pub(super) renewal: Renewal,
     /// When an errand link was last needed.
     pub(super) idle_since: Option<Tick>,
     /// Frames that did not verify lately: the count decides when to hang up. One is forgotten every second.
@@ -85,6 +112,7 @@ impl Link {
             state: State::Dialling,
             attempt: 0,
             waiting: VecDeque::new(),
+            renewal: Renewal::default(),
             idle_since: None,
             refused: 0,
             forgotten: Tick::from_micros(0),
@@ -114,6 +142,7 @@ impl Link {
     }
 
     pub(super) fn greet(&mut self, hello: Ulid, now: Now) {
+        self.renewal = Renewal::default();
         self.state = State::Greeting { hello, until: now.tick + GREETING_LIMIT };
     }
 
@@ -169,7 +198,8 @@ impl Link {
     pub(super) fn wake(&self) -> Option<Tick> {
         match self.state {
             State::Greeting { until, .. } | State::Resting { until } => Some(until),
-            State::Dialling | State::Bound { .. } => None,
+            State::Bound { .. } => self.renewal.due,
+            State::Dialling => None,
         }
     }
 }

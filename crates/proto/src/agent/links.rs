@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::time::Now;
+use crate::turn;
 use crate::wire::message::Hello;
 use crate::wire::token::BindingId;
 use crate::wire::{Did, Message, Ulid};
 
-use super::link::{Link, Purpose, State, Waiting};
+use super::link::{Link, Purpose, Renewal, State, Waiting};
 use super::{Agent, Event, LinkChange, LinkId, Output, Relay, Suspicion};
 
 /// A client `hello` is spent at once; HEL-2 calls 30 s typical.
@@ -56,19 +57,31 @@ impl Agent {
 
     /// HEL-1, HEL-2: the transport is open, so the first envelope is ours.
     fn greet(&mut self, now: Now, id: LinkId) {
-        let Some(link) = self.links.get(&id) else { return };
-        let audience = link.relay.audience();
-        let common = self.common(now, HELLO_LIFETIME_SECS, &[]);
-        let hello = common.id;
-        let on_behalf_of = (self.did != self.device).then(|| self.did.clone());
-        let bindings = Some(vec![BindingId::WS, BindingId::QUIC]);
-        let message = Hello { common, on_behalf_of, bindings, in_reply_to: None, capabilities: None };
-        let frame = self.signer.sign_for(&message.into(), &audience).text();
+        let Some((hello, frame)) = self.hello(now, id) else { return };
         if let Some(link) = self.links.get_mut(&id) {
             link.greet(hello, now);
             self.out.push_back(Output::Transmit { link: id, frame, session: None });
         }
         self.talk_over(now, id);
+    }
+
+    /// TURN-6: greets a relay that knows us anew, on the same connection, for what its answer carries.
+    fn renew(&mut self, now: Now, id: LinkId) {
+        let Some((hello, frame)) = self.hello(now, id) else { return };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.renewal.ask(now, hello);
+            self.out.push_back(Output::Transmit { link: id, frame, session: None });
+        }
+    }
+
+    fn hello(&mut self, now: Now, id: LinkId) -> Option<(Ulid, String)> {
+        let audience = self.links.get(&id)?.relay.audience();
+        let common = self.common(now, HELLO_LIFETIME_SECS, &[]);
+        let hello = common.id;
+        let on_behalf_of = (self.did != self.device).then(|| self.did.clone());
+        let bindings = Some(vec![BindingId::WS, BindingId::QUIC]);
+        let message = Hello { common, on_behalf_of, bindings, in_reply_to: None, capabilities: None };
+        Some((hello, self.signer.sign_for(&message.into(), &audience).text()))
     }
 
     /// Says what waited for a link on which we may talk now.
@@ -88,8 +101,7 @@ impl Agent {
         let relay = &said.common.from;
         let Some(link) = self.links.get_mut(&id) else { return };
         let State::Greeting { hello, .. } = link.state else {
-            // A second hello changes nothing: the binding stands (HEL-5 has been satisfied once).
-            return;
+            return self.relay_renewed(now, id, said);
         };
         if said.in_reply_to != Some(hello) {
             return self.distrust(now, id, relay, "its hello does not answer ours");
@@ -104,11 +116,28 @@ impl Agent {
             if let Some(hints) = &mut self.hints {
                 hints.begin(now);
             }
-            let told = said.capabilities.as_ref().and_then(|capabilities| capabilities.rest.get("stun_port"));
-            let stun_port = told.and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
-            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri, stun_port }));
+            let (stun_port, turn) = servers(said); // TURN-3: here, and for no other link
+            if let Some((link, turn)) = self.links.get_mut(&id).zip(turn.as_ref()) {
+                link.renewal = Renewal::of(now, turn.expires_at);
+            }
+            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri, stun_port, turn }));
         }
         self.talk_over(now, id);
+    }
+
+    /// A second `hello` changes no binding: HEL-5 has been satisfied once. If it answers ours, it may bring credentials.
+    fn relay_renewed(&mut self, now: Now, id: LinkId, said: &Hello) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let is_answer = said.in_reply_to.is_some() && said.in_reply_to == link.renewal.asked;
+        if !is_answer || link.bound() != Some(&said.common.from) {
+            return;
+        }
+        link.renewal = Renewal::default();
+        if let (stun_port, Some(turn)) = servers(said) {
+            link.renewal = Renewal::of(now, turn.expires_at);
+            let uri = link.relay.uri.clone();
+            self.out.push_back(Output::Event(Event::Renewed { uri, stun_port, turn }));
+        }
     }
 
     fn distrust(&mut self, now: Now, id: LinkId, signer: &Did, why: &str) {
@@ -185,9 +214,11 @@ impl Agent {
     pub(super) fn advance_links(&mut self, now: Now) {
         let mut unanswered = Vec::new();
         let mut idle = Vec::new();
+        let mut expiring = Vec::new();
         for (id, link) in &mut self.links {
             match link.state {
                 State::Greeting { until, .. } if until <= now.tick => unanswered.push(*id),
+                State::Bound { .. } if link.renewal.due.is_some_and(|due| due <= now.tick) => expiring.push(*id),
                 State::Resting { until } if until <= now.tick => {
                     link.state = State::Dialling;
                     self.out.push_back(Output::Dial(*id, link.relay.clone()));
@@ -207,6 +238,9 @@ impl Agent {
         for id in unanswered {
             // HEL-8
             self.hang_up_link(now, id, "the relay did not say hello in time");
+        }
+        for id in expiring {
+            self.renew(now, id);
         }
         for id in idle {
             self.links.remove(&id);
@@ -233,6 +267,13 @@ impl Agent {
         }
         routes
     }
+}
+
+/// What a relay's `hello` says about STUN and TURN on its host.
+fn servers(said: &Hello) -> (Option<u16>, Option<turn::Grant>) {
+    let Some(told) = said.capabilities.as_ref().map(|capabilities| &capabilities.rest) else { return (None, None) };
+    let stun_port = told.get("stun_port").and_then(serde_json::Value::as_u64);
+    (stun_port.and_then(|port| u16::try_from(port).ok()), turn::Grant::read(told))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use dsip_proto::envelope::Signer;
 use dsip_proto::hints;
 use dsip_proto::identity::{Document, KeyId, SecretKey, delegate};
 use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::turn::{Grant, Ports};
 use dsip_proto::wire::media::{Transport, VersionBlock};
 use dsip_proto::wire::message::{self, Capabilities, Common, Introduction, Invite, Progress};
 use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId, Status, TransportId};
@@ -132,6 +133,15 @@ impl Bench {
     }
 
     fn hello(&mut self, key: &SecretKey, in_reply_to: Option<Ulid>) -> String {
+        self.hello_with(key, in_reply_to, serde_json::Map::new())
+    }
+
+    fn hello_with(
+        &mut self,
+        key: &SecretKey,
+        in_reply_to: Option<Ulid>,
+        rest: serde_json::Map<String, serde_json::Value>,
+    ) -> String {
         let mut common = self.common(key.did());
         common.dsip = VersionBlock::new(&[]);
         let capabilities = in_reply_to.map(|_| Capabilities {
@@ -140,7 +150,7 @@ impl Bench {
             offline_retention_s: None,
             rate_limit: None,
             push_wake: None,
-            rest: serde_json::Map::new(),
+            rest,
         });
         let bindings = in_reply_to.is_none().then(|| vec![dsip_proto::wire::token::BindingId::WS]);
         let hello = message::Hello { common, on_behalf_of: None, bindings, in_reply_to, capabilities };
@@ -273,6 +283,94 @@ fn hel_5_6_a_relay_hello_that_is_not_an_answer_to_ours_from_whom_we_dialled_clos
         assert!(bench.closed(), "{what}");
         assert!(!bench.events().any(|event| matches!(event, Event::Online { .. })), "{what}");
     }
+}
+
+/// What a relay grants for so many seconds from now.
+fn granted(now: Now, password: &str, seconds: u64) -> Grant {
+    Grant {
+        username: "1:name".into(),
+        password: password.into(),
+        expires_at: now.wall.secs() + seconds,
+        ports: Ports { udp: Some(3478), ..Ports::default() },
+    }
+}
+
+#[test]
+fn turn_6_credentials_are_renewed_for_days_on_one_connection() {
+    let (bob, lifetime) = (Person { until: START.wall.secs() + 9 * DAY, ..Person::new(1) }, DAY / 2);
+    let mut bench = Bench::new(&bob, Policy::default(), false);
+    bench.input(Input::Link(LINK, LinkChange::Up));
+    let first = granted(bench.now, "first", lifetime);
+    let hello = bench.sent(Kind::Hello).expect("a hello").common().id;
+    let reply = bench.hello_with(&relay_key(), Some(hello), [first.member()].into_iter().collect());
+    bench.receive(&reply);
+    let online = |event: &Event| matches!(event, Event::Online { turn: Some(turn), .. } if *turn == first);
+    assert!(bench.events().any(online), "{:?}", bench.outputs);
+    for day in 0..8 {
+        bench.outputs.clear();
+        bench.pass(Duration::from_secs(lifetime / 2 - 1));
+        assert!(bench.sent(Kind::Hello).is_none(), "not before half of it is over");
+        bench.pass(Duration::from_secs(1));
+        let asked = bench.sent(Kind::Hello).expect("another hello on the same connection").common().id;
+        assert!(!bench.closed());
+
+        // What answers something else, or comes from somebody else, brings nothing (HEL-5, HEL-6).
+        let stolen = granted(bench.now, "stolen", lifetime);
+        let rest: serde_json::Map<_, _> = [stolen.member()].into_iter().collect();
+        let forged = bench.hello_with(&SecretKey::from_bytes(&[77; 32]), Some(asked), rest);
+        bench.receive(&forged);
+        let renewed = granted(bench.now, &format!("renewed {day}"), lifetime);
+        let reply = bench.hello_with(&relay_key(), Some(asked), [renewed.member()].into_iter().collect());
+        bench.receive(&reply);
+        bench.receive(&reply);
+        let told: Vec<_> = bench.events().filter(|event| matches!(event, Event::Renewed { .. })).cloned().collect();
+        let wanted = Event::Renewed { uri: relay().uri, stun_port: None, turn: renewed };
+        assert_eq!(told, [wanted], "once, and from the relay");
+        assert!(!bench.events().any(|event| matches!(event, Event::Online { .. } | Event::Offline { .. })));
+    }
+}
+
+#[test]
+fn turn_3_a_phone_takes_credentials_from_its_own_node_only() {
+    let (other, bob) = (SecretKey::from_bytes(&[50; 32]), Person::new(2));
+    let place = Relay { uri: "wss://bobs.example/dsip".into(), bindings: Vec::new(), node: Some(other.did()) };
+    let mut bench = Bench::bound(&Person::new(1));
+    bench.agent.call(bench.now, bob.did(), vec![place.clone()], offer()).expect("placed");
+    bench.drain();
+    let dialled = |output: &Output| match output {
+        Output::Dial(link, relay) if *relay == place => Some(*link),
+        _ => None,
+    };
+    let link = bench.outputs.iter().find_map(dialled).expect("dialled");
+    bench.input(Input::Link(link, LinkChange::Up));
+    let hello = bench.sent(Kind::Hello).expect("a hello").common().id;
+    let rest = [granted(bench.now, "foreign", 600).member()].into_iter().collect();
+    let reply = bench.hello_with(&other, Some(hello), rest);
+    bench.outputs.clear();
+    bench.input(Input::Received { link, frame: &reply });
+    bench.pass(Duration::from_secs(400));
+    let told = |event: &Event| matches!(event, Event::Online { .. } | Event::Renewed { .. });
+    assert!(!bench.events().any(told), "{:?}", bench.outputs);
+    assert!(bench.sent(Kind::Hello).is_none(), "nor does it ask for more");
+}
+
+#[test]
+fn turn_6_a_relay_cannot_make_a_phone_greet_it_without_end() {
+    let mut bench = Bench::new(&Person::new(1), Policy::default(), false);
+    bench.input(Input::Link(LINK, LinkChange::Up));
+    let mut hellos = 0;
+    for _ in 0..600 {
+        if let Some(hello) = bench.sent(Kind::Hello) {
+            hellos += 1;
+            bench.outputs.clear();
+            let spent = granted(bench.now, "spent", 0);
+            let rest = [spent.member()].into_iter().collect();
+            let reply = bench.hello_with(&relay_key(), Some(hello.common().id), rest);
+            bench.receive(&reply);
+        }
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(hellos, 10, "one a minute");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use dsip_proto::link;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{answer, call, conformance, contacts, demo, id, introduce, node, requests, resolve};
+use crate::{answer, call, conformance, contacts, demo, id, introduce, load, node, requests, resolve};
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
 #[derive(Debug, Parser)]
@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Resolve(resolve::Args),
     /// Run a directory of conformance vectors
     Conformance(conformance::Args),
+    /// Drive a node with many devices and measure how it fares
+    Load(load::Args),
     /// Watch the whole system work on this machine alone
     Demo(demo::Args),
 }

@@ -14,6 +14,7 @@ mod end;
 mod failure;
 mod id;
 mod introduce;
+mod load;
 mod node;
 mod output;
 mod passphrase;
@@ -63,6 +64,7 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
         Command::Contacts(args) => contacts::run(globals, out, args).await,
         Command::Resolve(args) => resolve::run(globals, out, args).await,
         Command::Conformance(args) => conformance::run(globals, out, args).await,
+        Command::Load(args) => load::run(globals, out, args).await,
         Command::Demo(args) => demo::run(globals, out, args).await,
     }
 }

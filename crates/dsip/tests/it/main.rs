@@ -3,6 +3,7 @@
 mod call;
 mod conformance;
 mod id;
+mod load;
 mod node;
 mod resolve;
 

@@ -1,7 +1,7 @@
 //! DSIP on the command line: a phone, a node and a demonstration in one binary.
 //!
-//! No logic lives here: a command parses its arguments, drives `dsip-endpoint` or `dsip-node`, and prints. Every command
-//! has a file of its name with its `Args` and one `run`; what they share is [`cli`] (flags), [`output`] (human or JSON)
+//! No rule of the protocol lives here: a command parses its arguments, drives `dsip-endpoint` or `dsip-node`, and prints. Every
+//! command has a file or folder of its name with its `Args` and one `run`; what they share is [`cli`] (flags), [`output`] (human or JSON)
 //! and [`failure`] (exit codes, one-line errors).
 
 mod answer;

@@ -17,7 +17,8 @@ pub(super) fn provide_for(devices: usize) -> Result<(), Failure> {
         return Ok(());
     }
     let wrong = |most: u64| {
-        let wrong = format!("{devices} devices need {needed} open files, and this process may have {most}");
+        let wrong =
+            format!("{devices} devices, those that come and go included, need {needed} open files; allowed are {most}");
         Failure::usage("--devices", wrong, format!("run `ulimit -n {needed}` first, or give fewer"))
     };
     if let Some(hard) = limit.maximum

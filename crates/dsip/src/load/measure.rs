@@ -97,7 +97,7 @@ impl Stage {
         match self {
             Self::Connect => "no connection",
             Self::Hello => "no hello",
-            Self::Closed => "connection lost",
+            Self::Closed => "link ended",
             Self::Refused => "refused",
             Self::Unsent => "not sent",
         }
@@ -316,13 +316,6 @@ impl Measure {
             && due <= at
         {
             self.due.pop();
-            self.lose(id);
-        }
-    }
-
-    /// Nothing more will arrive.
-    pub(super) fn finish(&mut self) {
-        while let Some(Reverse((_, id))) = self.due.pop() {
             self.lose(id);
         }
     }

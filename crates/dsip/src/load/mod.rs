@@ -190,7 +190,6 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     }
     let load = fleet.now().saturating_sub(began).min(args.duration);
     drain(&fleet, out, stopped, &mut end).await;
-    fleet.measure().finish();
     fleet.enter(Phase::Over);
     let _ = timeout(GOODBYE, async { while devices.join_next().await.is_some() {} }).await;
 
@@ -269,11 +268,11 @@ async fn drive(fleet: &Arc<Fleet>, out: &Output, load: Load, bound: &[usize], en
     fleet.measure().begin(from);
     fleet.enter(Phase::Load);
     let duration = load.plan.duration;
-    let mut schedule = Schedule::new(load.seed, load.plan, bound.len(), coming_and_going.len());
+    let schedule = Schedule::new(load.seed, load.plan, bound.len(), coming_and_going.len());
     let (begin, pace, places) = (fleet.clone(), load.pace, bound.to_vec());
     let mut beginning = tokio::spawn(async move {
         let mut last = from;
-        while let Some(mut arrival) = schedule.next() {
+        for mut arrival in schedule {
             arrival.from = places[arrival.from];
             arrival.to = match arrival.exchange {
                 Exchange::Away => coming_and_going.get(arrival.to).copied().unwrap_or_default(),
@@ -301,10 +300,11 @@ async fn drive(fleet: &Arc<Fleet>, out: &Output, load: Load, bound: &[usize], en
             }
             _ = look.tick() => {
                 let at = fleet.now();
-                let mut measure = fleet.measure();
-                measure.expire(at);
-                told = Progress::since(&told, &measure, at.saturating_sub(from), (duration, load.each));
-                drop(measure);
+                told = {
+                    let mut measure = fleet.measure();
+                    measure.expire(at);
+                    Progress::since(&told, &measure, at.saturating_sub(from), (duration, load.each))
+                };
                 out.object(&told);
                 out.progress(&told);
             }
@@ -317,10 +317,11 @@ async fn drain(fleet: &Fleet, out: &Output, stopped: bool, end: &mut End) {
     fleet.enter(Phase::Draining);
     let mut look = interval(LOOK);
     loop {
-        let mut measure = fleet.measure();
-        measure.expire(fleet.now());
-        let under_way = measure.under_way();
-        drop(measure);
+        let under_way = {
+            let mut measure = fleet.measure();
+            measure.expire(fleet.now());
+            measure.under_way()
+        };
         if under_way == 0 {
             return;
         }

@@ -50,16 +50,18 @@ fn page(report: &Report, measure: &Measure, each: Duration) -> String {
     for warning in report.warnings() {
         put(format_args!("<p class=\"warning\">{}</p>\n", escaped(&warning)));
     }
-    for plot in plots(measure, each) {
+    for plot in plots(measure, report.load_s, each) {
         put(format_args!("{}\n", plot.figure()));
     }
     put(format_args!("{}{}{}", messages(report), spans(report), exchanges(report)));
     if !report.faults.is_empty() {
-        put(format_args!("<h2>What went wrong</h2>\n<table><tr><th>times</th><th>what</th><th>reason</th></tr>\n"));
+        put(format_args!(
+            "<h2>What went wrong</h2>\n<table><tr><th>times</th><th class=\"name\">what</th><th class=\"name\">reason</th></tr>\n"
+        ));
         for fault in &report.faults {
             let (count, stage, reason) = (fault.count, fault.stage.name(), escaped(&fault.reason));
             put(format_args!(
-                "<tr><td>{count}</td><td class=\"name\">{stage}</td><td class=\"name\">{reason}</td></tr>\n"
+                "<tr><td>{count}</td><td class=\"name\">{stage}</td><td class=\"name long\">{reason}</td></tr>\n"
             ));
         }
         put(format_args!("</table>\n"));
@@ -163,12 +165,16 @@ fn exchanges(report: &Report) -> String {
     format!("<h2>Exchanges</h2>\n<table><tr><th></th>{head}</tr>\n{}</table>\n", rows.collect::<String>())
 }
 
-fn plots(measure: &Measure, each: Duration) -> Vec<Plot> {
+fn plots(measure: &Measure, load: Duration, each: Duration) -> Vec<Plot> {
+    // What is left of an interval after the end would look like a slump.
+    let whole = usize::try_from(load.as_millis() / each.as_millis().max(1)).unwrap_or(usize::MAX).max(1);
     let middle = |number: usize| (number as f64 + 0.5) * each.as_secs_f64();
     let over_time = |name: &str, colour, of: &dyn Fn(&Interval) -> Option<f64>| {
-        let points = measure.intervals.iter().enumerate();
-        let points = points.filter_map(|(number, interval)| Some((middle(number), of(interval)?))).collect();
-        Series { name: name.into(), colour, dashed: false, points }
+        let values = measure.intervals.iter().take(whole).enumerate();
+        let values: Vec<_> = values.map(|(number, interval)| (middle(number), of(interval))).collect();
+        let pieces = values.split(|(_, value)| value.is_none());
+        let pieces = pieces.map(|piece| piece.iter().filter_map(|(at, value)| Some((*at, (*value)?))).collect());
+        Series { name: name.into(), colour, dashed: false, pieces: pieces.collect() }
     };
     let at = |histogram: &Histogram<u32>, quantile| {
         (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1000.0)
@@ -197,10 +203,10 @@ fn plots(measure: &Measure, each: Duration) -> Vec<Plot> {
             name: name.into(),
             colour,
             dashed: false,
-            points: curve(histogram),
+            pieces: vec![curve(histogram)],
         })
         .collect();
-    let own = Series { name: "generator late".into(), colour: 9, dashed: true, points: curve(&measure.lateness) };
+    let own = Series { name: "generator late".into(), colour: 9, dashed: true, pieces: vec![curve(&measure.lateness)] };
     curves.push(own);
 
     vec![

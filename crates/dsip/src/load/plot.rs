@@ -30,7 +30,8 @@ pub(super) struct Series {
     /// One of the page's colours, `c0` to `c9`.
     pub(super) colour: usize,
     pub(super) dashed: bool,
-    pub(super) points: Vec<(f64, f64)>,
+    /// Its pieces: where there is no value, a line has a gap.
+    pub(super) pieces: Vec<Vec<(f64, f64)>>,
 }
 
 /// Lines over two axes.
@@ -109,7 +110,7 @@ impl Axis {
 impl Plot {
     /// The plot with its title and its key, as a `figure`.
     pub(super) fn figure(&self) -> String {
-        let points = || self.series.iter().flat_map(|series| &series.points);
+        let points = || self.series.iter().flat_map(|series| series.pieces.iter().flatten());
         let x = Axis::over(self.x.0, points().map(|point| point.0));
         let y = Axis::over(self.y.0, points().map(|point| point.1));
         let (width, height) = (SIZE.0 - ROOM.left - ROOM.right, SIZE.1 - ROOM.top - ROOM.bottom);
@@ -150,19 +151,23 @@ impl Plot {
             "<text class=\"axis\" transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             middle.1, self.y.1
         ));
-        for Series { colour, dashed, points, .. } in &self.series {
+        for Series { colour, dashed, pieces, .. } in &self.series {
             let dash = if *dashed { " dashed" } else { "" };
-            match points.as_slice() {
-                [] => {}
-                // A line of one point is invisible.
-                [point] => {
-                    let (x, y) = (across(point.0), down(point.1));
-                    put(format_args!("<circle class=\"c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"));
-                }
-                points => {
-                    put(format_args!("<polyline class=\"c{colour}{dash}\" points=\""));
-                    points.iter().for_each(|point| put(format_args!("{:.1},{:.1} ", across(point.0), down(point.1))));
-                    put(format_args!("\"/>"));
+            for piece in pieces {
+                match piece.as_slice() {
+                    [] => {}
+                    // A line of one point is invisible.
+                    [point] => {
+                        let (x, y) = (across(point.0), down(point.1));
+                        put(format_args!("<circle class=\"c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\"/>"));
+                    }
+                    points => {
+                        put(format_args!("<polyline class=\"c{colour}{dash}\" points=\""));
+                        for point in points {
+                            put(format_args!("{:.1},{:.1} ", across(point.0), down(point.1)));
+                        }
+                        put(format_args!("\"/>"));
+                    }
                 }
             }
         }
@@ -195,7 +200,7 @@ mod tests {
     fn every_point_lies_inside_the_picture() {
         let points = vec![(0.0, 0.0), (10.0, 1e9), (20.0, 1e-9)];
         for scale in [Scale::Linear, Scale::Log] {
-            let series = Series { name: "all".into(), colour: 0, dashed: false, points: points.clone() };
+            let series = Series { name: "all".into(), colour: 0, dashed: false, pieces: vec![points.clone()] };
             let figure = Plot { title: "t", x: (Scale::Linear, "x"), y: (scale, "y"), series: vec![series] }.figure();
             let line = figure.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a line");
             for point in line.split_whitespace() {

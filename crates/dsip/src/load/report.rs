@@ -234,8 +234,14 @@ impl Report {
         }
         if self.refused > 0 {
             warnings.push(format!(
-                "The node refused {} of {} messages: its limits for one address or one identity are part of what was measured.",
+                "The node refused {} of {} messages, for the reasons in the list.",
                 self.refused, self.sent
+            ));
+        }
+        if self.unsent > 0 {
+            warnings.push(format!(
+                "{} messages were due and not sent, mostly because their sender had lost its connection.",
+                self.unsent
             ));
         }
         let broken = [
@@ -256,6 +262,8 @@ impl Report {
             Exit::NotSo
         } else if self.arrived == 0 && self.refused > 0 {
             Exit::Refused
+        } else if self.arrived == 0 && self.unsent > 0 {
+            Exit::Unreachable
         } else {
             Exit::Done
         }

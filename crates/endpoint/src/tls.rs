@@ -25,6 +25,9 @@ use sha2::{Digest as _, Sha256};
 /// The application protocol of `quic/1.0` (QB-1).
 pub const QUIC_ALPN: &[u8] = b"dsip/1";
 
+/// The same with marks (QB-60); whoever speaks it speaks the plain one, too.
+pub const QUIC_ALPN_MARKS: &[u8] = b"dsip/1+marks";
+
 /// The application protocol under `ws/1.0`: a WebSocket begins as HTTP/1.1.
 const HTTP_ALPN: &[u8] = b"http/1.1";
 
@@ -153,7 +156,7 @@ impl Certificate {
     /// TLS for the listener of `quic/1.0`, with 0-RTT.
     pub fn quic_server(&self) -> Result<quinn::crypto::rustls::QuicServerConfig, TlsError> {
         let mut config = self.server()?;
-        config.alpn_protocols = vec![QUIC_ALPN.to_vec()];
+        config.alpn_protocols = vec![QUIC_ALPN_MARKS.to_vec(), QUIC_ALPN.to_vec()];
         // QB-31: sessions are kept here, not in the ticket, and each is taken out when used. A captured first flight is
         // thus refused as 0-RTT even before the seen ids are asked, and no flight survives a restart.
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(QUIC_SESSIONS);
@@ -232,7 +235,7 @@ impl Roots {
     /// two expectations would let one vouch for the other.
     pub fn quic_client(&self, expect: &Expect) -> Result<quinn::crypto::rustls::QuicClientConfig, TlsError> {
         let mut config = self.client(expect)?;
-        config.alpn_protocols = vec![QUIC_ALPN.to_vec()];
+        config.alpn_protocols = vec![QUIC_ALPN_MARKS.to_vec(), QUIC_ALPN.to_vec()];
         config.resumption = Resumption::in_memory_sessions(4);
         config.enable_early_data = true;
         quinn::crypto::rustls::QuicClientConfig::try_from(config)

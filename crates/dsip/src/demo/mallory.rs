@@ -2,7 +2,7 @@
 //! what they send is what an attacker could send, with keys of her own.
 
 use dsip_endpoint::clock;
-use dsip_endpoint::link::{self, Close, Deliver, Dialer, Link, Side, Stream, Target, ws};
+use dsip_endpoint::link::{self, Close, Deliver, Dialer, Heard, Link, Side, Stream, Target, ws};
 use dsip_endpoint::tls::{Certificate, Roots};
 use dsip_proto::agent::Description;
 use dsip_proto::envelope::Signer;
@@ -202,7 +202,7 @@ impl LyingRelay {
                     };
                     let (outbox, outgoing) = link::outbox();
                     let (sender, mut frames) = mpsc::channel(64);
-                    tokio::spawn(ws::drive(socket, Side::Server, outgoing, Deliver::new(sender, |frame| frame)));
+                    tokio::spawn(ws::drive(socket, Side::Server, outgoing, Deliver::new(sender, Heard::frame)));
                     while let Some(frame) = frames.recv().await {
                         for lie in lies(&frame, &keys.0, &keys.1).await.unwrap_or_default() {
                             if outbox.send(Stream::Control, lie.into()).is_err() {

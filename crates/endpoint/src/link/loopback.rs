@@ -93,7 +93,9 @@ async fn accept_quic(endpoint: quinn::Endpoint, seen: Arc<AtomicUsize>) {
     }
 }
 
-async fn echo<D: Future<Output = Closed>>(drive: impl FnOnce(Outgoing, Deliver<String, fn(String) -> String>) -> D) {
+async fn echo<D: Future<Output = Closed>>(
+    drive: impl FnOnce(Outgoing, Deliver<String, fn(Heard) -> Option<String>>) -> D,
+) {
     let (outbox, outgoing) = outbox();
     let (sender, mut received) = mpsc::channel::<String>(16);
     let answer = async move {
@@ -105,7 +107,7 @@ async fn echo<D: Future<Output = Closed>>(drive: impl FnOnce(Outgoing, Deliver<S
             }
         }
     };
-    tokio::join!(answer, drive(outgoing, Deliver::new(sender, |text| text)));
+    tokio::join!(answer, drive(outgoing, Deliver::new(sender, Heard::frame)));
 }
 
 fn dialer() -> Dialer {

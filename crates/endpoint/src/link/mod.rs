@@ -24,17 +24,18 @@ pub mod quic;
 mod target;
 pub mod ws;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dsip_proto::wire::Ulid;
 use futures_util::task::AtomicWaker;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use dial::{Dialer, OpenError};
 pub use target::{Target, TargetError};
@@ -240,8 +241,9 @@ pub enum SendError {
 /// An open connection to a node. Dropping it, or both halves, closes the connection.
 #[derive(Debug)]
 pub struct Link {
-    outbox: Outbox,
+    /// Dropped first: what it handed out was dealt with, and the node may still learn that.
     inbox: Inbox,
+    outbox: Outbox,
     transport: Transport,
     remote: SocketAddr,
     early: bool,
@@ -256,6 +258,11 @@ impl Link {
     /// The next frame, or how the link ended.
     pub async fn recv(&mut self) -> Result<String, Closed> {
         self.inbox.recv().await
+    }
+
+    /// Waits until the other side has taken over everything sent so far; see [`Outbox::kept`].
+    pub async fn kept(&self) -> Result<(), SendError> {
+        self.outbox.kept().await
     }
 
     /// Sends what is queued, then closes.
@@ -292,18 +299,32 @@ impl Link {
 #[derive(Debug)]
 pub struct Inbox {
     frames: mpsc::Receiver<Result<String, Closed>>,
+    /// Frames handed out.
+    count: u64,
+    shared: Arc<Shared>,
     ended: Option<Closed>,
 }
 
 impl Inbox {
     /// The next frame, or how the link ended; the latter as often as it is asked for.
+    ///
+    /// Who asks for the next has dealt with the last: the node may then learn that it need not keep it (CUS-11). What must
+    /// not be lost is to be put away before.
     pub async fn recv(&mut self) -> Result<String, Closed> {
+        self.shared.took(self.count);
         if let Some(closed) = &self.ended {
             return Err(closed.clone());
         }
         let received = self.frames.recv().await.unwrap_or(Err(Closed::Here(Close::Done)));
         self.ended = received.as_ref().err().cloned();
+        self.count += 1;
         received
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.shared.took(self.count);
     }
 }
 
@@ -324,8 +345,50 @@ pub struct Outgoing {
 #[derive(Debug)]
 enum Command {
     Send(Stream, Arc<str>),
+    /// Ask the other side to say when it has all of the above.
+    Ask(Asker),
+    /// Say that we have everything up to the other side's question.
+    Vouch(Mark),
     Close(Close),
 }
+
+/// What a side that asks wrote into its question, to find it again in the answer: at most 125 octets.
+pub type Mark = Vec<u8>;
+
+/// Who wants to know that the other side has everything.
+#[derive(Debug)]
+enum Asker {
+    /// A node: it is told the number with [`Heard::Reached`].
+    Number(u64),
+    /// [`Outbox::kept`].
+    Waiting(oneshot::Sender<()>),
+}
+
+/// What a connection's driver hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A frame.
+    Frame(String),
+    /// The other side asks to be told when everything before this is in safe hands; answer with [`Outbox::vouch`]. Only
+    /// listening sides hear it: a [`Link`] answers by itself.
+    Asked(Mark),
+    /// The other side has everything that was sent before [`Outbox::ask`] was given this number.
+    Reached(u64),
+}
+
+impl Heard {
+    /// The frame, for those who want nothing else.
+    #[must_use]
+    pub fn frame(self) -> Option<String> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            Self::Asked(_) | Self::Reached(_) => None,
+        }
+    }
+}
+
+/// Questions that may be open on one connection.
+const MAX_QUESTIONS: usize = 64;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -333,6 +396,55 @@ struct Shared {
     bytes: AtomicUsize,
     cut: AtomicBool,
     driver: AtomicWaker,
+    /// Frames that the reader of the other direction has dealt with, where that is a [`Link`]'s.
+    taken: AtomicU64,
+    /// Whether the driver waits for that.
+    owes: AtomicBool,
+}
+
+impl Shared {
+    fn took(&self, count: u64) {
+        self.taken.store(count, Ordering::SeqCst);
+        if self.owes.load(Ordering::SeqCst) {
+            self.driver.wake();
+        }
+    }
+}
+
+/// The other side's questions that a device has not answered yet: it answers when its program has dealt with everything that
+/// came before (CUS-11).
+#[derive(Debug, Default)]
+struct Owed {
+    frames: u64,
+    marks: VecDeque<(u64, Mark)>,
+}
+
+impl Owed {
+    /// A frame was handed to the program.
+    fn handed(&mut self) {
+        self.frames += 1;
+    }
+
+    /// Whoever asks and does not listen need not be answered.
+    fn asked(&mut self, mark: Mark) {
+        if self.marks.len() >= MAX_QUESTIONS {
+            self.marks.pop_front();
+        }
+        self.marks.push_back((self.frames, mark));
+    }
+
+    /// The next question that can be answered. Registers for the next occasion through [`Outgoing::poll_cut`], which every
+    /// driver polls first.
+    fn next(&mut self, shared: &Shared) -> Option<Mark> {
+        let (frames, _) = self.marks.front()?;
+        shared.owes.store(true, Ordering::SeqCst);
+        if shared.taken.load(Ordering::SeqCst) < *frames {
+            return None;
+        }
+        let (_, mark) = self.marks.pop_front()?;
+        shared.owes.store(!self.marks.is_empty(), Ordering::SeqCst);
+        Some(mark)
+    }
 }
 
 /// A bounded queue for one connection: where to put frames, and where its driver takes them from.
@@ -361,6 +473,35 @@ impl Outbox {
                 mpsc::error::TrySendError::Closed(_) => SendError::Closed,
             }
         })
+    }
+
+    /// Asks the other side to say when it has everything sent so far (CUS-10); the driver then hears `number` again. False
+    /// if there is no room to ask now.
+    pub fn ask(&self, number: u64) -> bool {
+        self.commands.try_send(Command::Ask(Asker::Number(number))).is_ok()
+    }
+
+    /// Answers the other side's question (CUS-1).
+    pub fn vouch(&self, mark: Mark) {
+        if self.commands.try_send(Command::Vouch(mark)).is_err() {
+            // Who leaves 256 frames unread is about to be cut off, and whoever asked asks again on the next connection.
+            self.cut();
+        }
+    }
+
+    /// Waits until the other side has taken over everything sent so far, as far as it promises anything at all: our nodes
+    /// have then stored it, handed it over or refused it (CUS-1). Many may wait at once.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the link ends first: what was not taken over may be lost. [`SendError::Full`] as with
+    /// [`send`](Self::send).
+    pub async fn kept(&self) -> Result<(), SendError> {
+        let (sender, reached) = oneshot::channel();
+        self.commands.try_send(Command::Ask(Asker::Waiting(sender))).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })?;
+        reached.await.map_err(|_| SendError::Closed)
     }
 
     /// Sends what is queued, then closes. If the queue is full, nobody is reading it, and it is given up.
@@ -409,23 +550,23 @@ impl Outgoing {
     }
 }
 
-/// Where a connection's driver puts the frames it received: a shared or a private channel, each frame wrapped so that
-/// its reader knows whose it is. A full channel holds the driver back, and through it the peer.
+/// Where a connection's driver puts what it hears: a shared or a private channel, each thing wrapped so that its reader
+/// knows whose it is, or left out. A full channel holds the driver back, and through it the peer.
 #[derive(Debug, Clone)]
 pub struct Deliver<T, F> {
     to: mpsc::Sender<T>,
     wrap: F,
 }
 
-impl<T: Send, F: FnMut(String) -> T + Send> Deliver<T, F> {
-    /// Frames go to `to`, wrapped by `wrap`.
+impl<T: Send, F: FnMut(Heard) -> Option<T> + Send> Deliver<T, F> {
+    /// What is heard goes to `to`, wrapped by `wrap`.
     pub fn new(to: mpsc::Sender<T>, wrap: F) -> Self {
         Self { to, wrap }
     }
 
-    /// Waits for room and hands over one frame; an error means that nobody reads any more, or that we were cut.
-    async fn frame(&mut self, outgoing: &Outgoing, frame: String) -> Result<(), Close> {
-        let wrapped = (self.wrap)(frame);
+    /// Waits for room and hands over one thing; an error means that nobody reads any more, or that we were cut.
+    async fn hand(&mut self, outgoing: &Outgoing, heard: Heard) -> Result<(), Close> {
+        let Some(wrapped) = (self.wrap)(heard) else { return Ok(()) };
         tokio::select! {
             biased;
             sent = self.to.send(wrapped) => sent.map_err(|_| Close::Done),
@@ -437,18 +578,19 @@ impl<T: Send, F: FnMut(String) -> T + Send> Deliver<T, F> {
 /// A link whose driver is `run`, given its ends of the two queues.
 fn spawn<R, D>(transport: Transport, remote: SocketAddr, early: bool, run: R) -> Link
 where
-    R: FnOnce(Outgoing, Deliver<Result<String, Closed>, fn(String) -> Result<String, Closed>>) -> D,
+    R: FnOnce(Outgoing, Deliver<Result<String, Closed>, fn(Heard) -> Option<Result<String, Closed>>>) -> D,
     D: Future<Output = Closed> + Send + 'static,
 {
     let (outbox, outgoing) = outbox();
     let (sender, frames) = mpsc::channel(QUEUED_FRAMES);
-    let driver = run(outgoing, Deliver::new(sender.clone(), Ok));
+    let shared = outgoing.shared.clone();
+    let driver = run(outgoing, Deliver::new(sender.clone(), |heard| Heard::frame(heard).map(Ok)));
     tokio::spawn(async move {
         let closed = driver.await;
         // Whoever dropped the link does not wait for its end.
         drop(sender.send(Err(closed)).await);
     });
-    Link { outbox, inbox: Inbox { frames, ended: None }, transport, remote, early }
+    Link { outbox, inbox: Inbox { frames, count: 0, shared, ended: None }, transport, remote, early }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `quic/1.0`: envelopes over QUIC, one stream for each session. The rules (QB-n) are in `docs/spec/quic.md`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use quinn::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Side, Stream};
+use super::{Asker, Close, Closed, Command, Deliver, Heard, MAX_FRAME, MAX_QUESTIONS, Outgoing, Owed, Side, Stream};
+use crate::tls::QUIC_ALPN_MARKS;
 
 /// Session streams that one side may have open at a time (QB-22).
 const MAX_STREAMS: u32 = 32;
@@ -85,10 +86,11 @@ pub async fn drive<T, F>(
 ) -> Closed
 where
     T: Send,
-    F: FnMut(String) -> T + Send,
+    F: FnMut(Heard) -> Option<T> + Send,
 {
     let first_alarm = if early.is_some() { EARLY_DEADLINE } else { STREAM_IDLE / 2 };
     let mut streams = Streams::new(connection.clone(), side, early);
+    let mut owed = Owed::default();
     let mut accept = pin!(connection.accept_bi());
     let mut lost = pin!(connection.closed());
     let mut alarm = pin!(sleep_until(Instant::now() + first_alarm));
@@ -97,9 +99,14 @@ where
             if outgoing.poll_cut(cx).is_ready() {
                 return Poll::Ready(Event::Close(Close::TooSlow));
             }
+            while let Some(mark) = owed.next(&outgoing.shared) {
+                streams.vouch(&mark);
+            }
             while let Poll::Ready(command) = outgoing.poll(cx) {
                 match command {
                     Command::Send(stream, text) => streams.send(stream, text),
+                    Command::Ask(asker) => streams.ask(asker),
+                    Command::Vouch(mark) => streams.vouch(&mark),
                     Command::Close(close) => return Poll::Ready(Event::Close(close)),
                 }
             }
@@ -119,10 +126,21 @@ where
         })
         .await;
         let close = match event {
-            Event::Frame(frame) => match deliver.frame(&outgoing, frame).await {
-                Ok(()) => continue,
-                Err(close) => close,
-            },
+            Event::Heard(Heard::Asked(mark)) if side == Side::Client => {
+                owed.asked(mark);
+                continue;
+            }
+            Event::Heard(heard) => {
+                let is_frame = matches!(heard, Heard::Frame(_));
+                match deliver.hand(&outgoing, heard).await {
+                    Ok(()) if is_frame => {
+                        owed.handed();
+                        continue;
+                    }
+                    Ok(()) => continue,
+                    Err(close) => close,
+                }
+            }
             Event::Accepted(send, recv) => {
                 streams.accept(send, recv);
                 continue;
@@ -163,7 +181,7 @@ pub fn closed(error: ConnectionError) -> Closed {
 }
 
 enum Event {
-    Frame(String),
+    Heard(Heard),
     Accepted(SendStream, RecvStream),
     Close(Close),
     Alarm,
@@ -184,6 +202,20 @@ struct Streams {
     greeted: bool,
     early: Option<Early>,
     readers_made: u64,
+    /// Streams that carried frames since we last asked.
+    unasked: BTreeSet<Stream>,
+    /// What was asked and is not answered yet, in order.
+    questions: VecDeque<Question>,
+    /// Marks sent so far.
+    marks: u64,
+}
+
+/// Somebody wants to know that the peer has everything.
+struct Question {
+    asker: Asker,
+    /// The marks that have to come back; none before it was put.
+    marks: BTreeSet<u64>,
+    put: bool,
 }
 
 /// What is known while the node has not yet answered a first flight sent as 0-RTT.
@@ -193,10 +225,22 @@ struct Early {
     written: usize,
 }
 
+/// What travels on a stream: an envelope, or with a peer that knows them (QB-60) a mark or its echo.
+#[derive(Debug, Clone)]
+enum Piece {
+    Text(Arc<str>),
+    Mark(u64),
+    Echo(u64),
+}
+
+/// What is read instead of a length before a mark and before an echo (QB-61). Neither is a length that QB-12 allows.
+const MARK: u32 = 0x8000_0000;
+const ECHO: u32 = 0x8000_0001;
+
 /// One direction of one session, or of the control stream.
 struct Writer {
     sending: Sending,
-    queue: VecDeque<Arc<str>>,
+    queue: VecDeque<Piece>,
     /// Whether this side opened the stream, and so is the one to finish it first.
     ours: bool,
     /// The other side has finished it, so we do as soon as nothing is queued.
@@ -230,7 +274,14 @@ struct Reader {
 
 enum Read {
     Begun(Result<Stream, Fault>, SendStream, RecvStream),
-    Frame(u64, Result<Option<String>, Fault>, RecvStream),
+    Frame(u64, Result<Option<Arrived>, Fault>, RecvStream),
+}
+
+/// What a stream brought.
+enum Arrived {
+    Text(String),
+    Mark(u64),
+    Echo(u64),
 }
 
 /// Why a stream is of no more use.
@@ -254,6 +305,9 @@ impl Streams {
             greeted: false,
             early: early.map(|accepted| Early { accepted, frames: Vec::new(), written: 0 }),
             readers_made: 0,
+            unasked: BTreeSet::new(),
+            questions: VecDeque::new(),
+            marks: 0,
         }
     }
 
@@ -261,6 +315,11 @@ impl Streams {
         if let Some(early) = &mut self.early {
             early.frames.push((stream, text.clone()));
         }
+        self.unasked.insert(stream);
+        self.push(stream, Piece::Text(text));
+    }
+
+    fn push(&mut self, stream: Stream, piece: Piece) {
         let writer = self.writers.entry(stream).or_insert_with(|| Writer {
             sending: Sending::Absent,
             queue: VecDeque::new(),
@@ -268,8 +327,59 @@ impl Streams {
             ending: false,
             used: Instant::now(),
         });
-        writer.queue.push_back(text);
+        writer.queue.push_back(piece);
         self.pump(stream);
+    }
+
+    /// Whether the peer knows marks (QB-60); `None` while that is not settled.
+    fn knows_marks(&self) -> Option<bool> {
+        if self.early.is_some() {
+            return None; // what is agreed now may not be what the node agrees to
+        }
+        let data = self.connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
+        Some(data.protocol.as_deref() == Some(QUIC_ALPN_MARKS))
+    }
+
+    fn ask(&mut self, asker: Asker) {
+        if self.questions.len() < MAX_QUESTIONS {
+            self.questions.push_back(Question { asker, marks: BTreeSet::new(), put: false });
+        }
+    }
+
+    /// QB-62: the echo of a mark may travel on any stream; the control stream is always there.
+    fn vouch(&mut self, mark: &[u8]) {
+        // A peer that asks and does not read gets no answer, and has to ask again.
+        let waiting = self.writers.get(&Stream::Control).map_or(0, |writer| writer.queue.len());
+        if let Ok(number) = mark.try_into()
+            && waiting < MAX_QUESTIONS
+        {
+            self.push(Stream::Control, Piece::Echo(u64::from_be_bytes(number)));
+        }
+    }
+
+    /// Puts the questions that were not put yet, and takes the answer of the first.
+    fn next_answer(&mut self) -> Option<Heard> {
+        while let Some(at) = self.questions.iter().position(|question| !question.put) {
+            let knows_marks = self.knows_marks()?;
+            // QB-63: towards a peer that knows no marks, handing over is all there is.
+            for stream in std::mem::take(&mut self.unasked).into_iter().filter(|_| knows_marks) {
+                self.marks += 1;
+                if let Some(question) = self.questions.get_mut(at) {
+                    question.marks.insert(self.marks);
+                }
+                self.push(stream, Piece::Mark(self.marks));
+            }
+            if let Some(question) = self.questions.get_mut(at) {
+                question.put = true;
+            }
+        }
+        while self.questions.front().is_some_and(|question| question.put && question.marks.is_empty()) {
+            match self.questions.pop_front()?.asker {
+                Asker::Number(number) => return Some(Heard::Reached(number)),
+                Asker::Waiting(waiting) => drop(waiting.send(())),
+            }
+        }
+        None
     }
 
     /// Starts whatever the writer of `stream` can do next.
@@ -281,18 +391,18 @@ impl Streams {
                 // QB-20: only the dialling side opens the control stream; the other one waits for it.
                 if stream == Stream::Control && self.side == Side::Server {
                     writer.sending = Sending::Absent;
-                } else if let Some(text) = writer.queue.pop_front() {
+                } else if let Some(piece) = writer.queue.pop_front() {
                     writer.ours = true;
                     writer.ending = false;
-                    self.writing.push(Box::pin(open(self.connection.clone(), stream, text)));
+                    self.writing.push(Box::pin(open(self.connection.clone(), stream, piece)));
                 } else {
                     self.writers.remove(&stream);
                 }
             }
             Sending::Idle(send) => match writer.queue.pop_front() {
-                Some(text) => {
+                Some(piece) => {
                     writer.used = Instant::now();
-                    self.writing.push(Box::pin(write(send, stream, text)));
+                    self.writing.push(Box::pin(write(send, stream, piece)));
                 }
                 None if writer.ending => self.retire(stream, send),
                 None => writer.sending = Sending::Idle(send),
@@ -424,6 +534,9 @@ impl Streams {
     /// Moves every stream on; ready with the next frame that arrived, or with a reason to close.
     fn poll(&mut self, cx: &mut Context<'_>, outgoing: &Outgoing) -> Poll<Event> {
         self.poll_early(cx, outgoing);
+        if let Some(heard) = self.next_answer() {
+            return Poll::Ready(Event::Heard(heard));
+        }
         loop {
             // Whatever completes may start something new in either set, so both are polled until neither moves.
             let wrote = match Pin::new(&mut self.writing).poll_next(cx) {
@@ -437,7 +550,7 @@ impl Streams {
             };
             match Pin::new(&mut self.reading).poll_next(cx) {
                 Poll::Ready(Some(read)) => match self.has_read(read) {
-                    Ok(Some(frame)) => return Poll::Ready(Event::Frame(frame)),
+                    Ok(Some(heard)) => return Poll::Ready(Event::Heard(heard)),
                     Ok(None) => {}
                     Err(close) => return Poll::Ready(Event::Close(close)),
                 },
@@ -470,10 +583,10 @@ impl Streams {
         Ok(())
     }
 
-    fn has_read(&mut self, read: Read) -> Result<Option<String>, Close> {
+    fn has_read(&mut self, read: Read) -> Result<Option<Heard>, Close> {
         match read {
             Read::Begun(Ok(stream), send, recv) => self.begun(stream, send, recv).map(|()| None),
-            Read::Frame(id, Ok(Some(text)), recv) => {
+            Read::Frame(id, Ok(Some(arrived)), recv) => {
                 self.reading.push(Box::pin(frame(id, recv)));
                 let stream = self.readers.iter().find(|reader| reader.id == id).map(|reader| reader.stream);
                 if let Some(writer) = stream.and_then(|stream| self.writers.get_mut(&stream)) {
@@ -483,7 +596,18 @@ impl Streams {
                     self.greeted = true;
                     self.unpark();
                 }
-                Ok(Some(text))
+                match arrived {
+                    Arrived::Text(text) => Ok(Some(Heard::Frame(text))),
+                    // QB-12, unless both sides agreed on more.
+                    Arrived::Mark(_) | Arrived::Echo(_) if self.knows_marks() == Some(false) => Err(Close::TooLarge),
+                    Arrived::Mark(number) => Ok(Some(Heard::Asked(number.to_be_bytes().to_vec()))),
+                    Arrived::Echo(number) => {
+                        for question in &mut self.questions {
+                            question.marks.remove(&number);
+                        }
+                        Ok(self.next_answer())
+                    }
+                }
             }
             Read::Frame(id, Ok(None), _) => {
                 self.ended(id);
@@ -503,7 +627,9 @@ impl Streams {
             outgoing.taken(early.written);
             return;
         }
+        let questions = std::mem::take(&mut self.questions); // none was put yet
         *self = Self::new(self.connection.clone(), self.side, None);
+        self.questions = questions;
         for (stream, text) in early.frames {
             self.send(stream, text);
         }
@@ -530,28 +656,43 @@ impl Streams {
     }
 }
 
-async fn open(connection: Connection, stream: Stream, text: Arc<str>) -> (Stream, Wrote) {
+async fn open(connection: Connection, stream: Stream, piece: Piece) -> (Stream, Wrote) {
     let Ok((mut send, recv)) = connection.open_bi().await else { return (stream, Wrote::Failed(Fault::Gone)) };
     let session = match stream {
         Stream::Control => 0,
         Stream::Session(id) => id.to_bits(),
     };
-    let first = [&session.to_be_bytes()[..], &length(&text), text.as_bytes()].concat();
+    let first = [&session.to_be_bytes()[..], &piece.octets()].concat();
     match send.write_all(&first).await {
-        Ok(()) => (stream, Wrote::Opened(send, recv, text.len())),
+        Ok(()) => (stream, Wrote::Opened(send, recv, piece.size())),
         Err(error) => (stream, Wrote::Failed(error.into())),
     }
 }
 
-async fn write(mut send: SendStream, stream: Stream, text: Arc<str>) -> (Stream, Wrote) {
-    match send.write_all(&[&length(&text)[..], text.as_bytes()].concat()).await {
-        Ok(()) => (stream, Wrote::Frame(send, text.len())),
+async fn write(mut send: SendStream, stream: Stream, piece: Piece) -> (Stream, Wrote) {
+    match send.write_all(&piece.octets()).await {
+        Ok(()) => (stream, Wrote::Frame(send, piece.size())),
         Err(error) => (stream, Wrote::Failed(error.into())),
     }
 }
 
-fn length(text: &str) -> [u8; 4] {
-    u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes()
+impl Piece {
+    fn octets(&self) -> Vec<u8> {
+        let with = |word: u32, rest: &[u8]| [&word.to_be_bytes()[..], rest].concat();
+        match self {
+            Self::Text(text) => with(u32::try_from(text.len()).unwrap_or(u32::MAX), text.as_bytes()),
+            Self::Mark(number) => with(MARK, &number.to_be_bytes()),
+            Self::Echo(number) => with(ECHO, &number.to_be_bytes()),
+        }
+    }
+
+    /// What of it was counted when it was queued.
+    fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Mark(_) | Self::Echo(_) => 0,
+        }
+    }
 }
 
 async fn preamble(send: SendStream, mut recv: RecvStream) -> Read {
@@ -576,7 +717,14 @@ async fn frame(reader: u64, mut recv: RecvStream) -> Read {
             Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let length = usize::try_from(u32::from_be_bytes(prefix)).unwrap_or(usize::MAX);
+        let word = u32::from_be_bytes(prefix);
+        if word == MARK || word == ECHO {
+            let mut number = [0; 8];
+            recv.read_exact(&mut number).await?;
+            let number = u64::from_be_bytes(number);
+            return Ok(Some(if word == MARK { Arrived::Mark(number) } else { Arrived::Echo(number) }));
+        }
+        let length = usize::try_from(word).unwrap_or(usize::MAX);
         if length > MAX_FRAME {
             return Err(Fault::Close(Close::TooLarge));
         }
@@ -589,7 +737,10 @@ async fn frame(reader: u64, mut recv: RecvStream) -> Read {
                 Err(_) => return Err(Fault::Gone),
             }
         }
-        String::from_utf8(text).map(Some).map_err(|_| Fault::Close(Close::NotText))
+        match String::from_utf8(text) {
+            Ok(text) => Ok(Some(Arrived::Text(text))),
+            Err(_) => Err(Fault::Close(Close::NotText)),
+        }
     }
     .await;
     Read::Frame(reader, read, recv)

@@ -1,5 +1,6 @@
 //! `ws/1.0`: one envelope per text frame over WebSocket over TLS (03 §2).
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Bytes, Message, Utf8Bytes};
 
-use super::{Close, Closed, Command, Deliver, MAX_FRAME, Outgoing, Side, Target};
+use super::{Asker, Close, Closed, Command, Deliver, Heard, MAX_FRAME, MAX_QUESTIONS, Outgoing, Owed, Side, Target};
 use crate::tls::server_name;
 
 /// An idle client pings this often (WS-20).
@@ -49,6 +50,9 @@ pub fn config() -> WebSocketConfig {
 /// Frames that are queued together leave in TLS records of about this size instead of one each.
 const WRITE_AT_ONCE: usize = 4096;
 
+/// What a pong says that promises nothing (CUS-3).
+const ALIVE: &[u8] = b"alive";
+
 /// TLS and the WebSocket handshake over a fresh TCP connection. The caller sets the deadline.
 pub(super) async fn connect(
     target: &Target,
@@ -75,27 +79,63 @@ pub fn drive<S, T, F>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     T: Send,
-    F: FnMut(String) -> T + Send,
+    F: FnMut(Heard) -> Option<T> + Send,
 {
     // Made outside the future: an argument and what is made of it would each have their room in there.
     let now = Instant::now();
-    run(Wire { socket, unflushed: false, heard: now, active: now }, side, outgoing, deliver)
+    let wire = Wire {
+        socket,
+        unflushed: false,
+        heard: now,
+        active: now,
+        questions: VecDeque::new(),
+        asked: 0,
+        owed: Owed::default(),
+    };
+    run(wire, side, outgoing, deliver)
 }
 
 async fn run<S, T, F>(mut wire: Wire<S>, side: Side, mut outgoing: Outgoing, mut deliver: Deliver<T, F>) -> Closed
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     T: Send,
-    F: FnMut(String) -> T + Send,
+    F: FnMut(Heard) -> Option<T> + Send,
 {
     let mut alarm = pin!(sleep_until(wire.deadline(side)));
     loop {
         let event = poll_fn(|cx| wire.poll(cx, &mut outgoing, alarm.as_mut())).await;
         let close = match event {
-            Event::Received(Message::Text(text)) => match deliver.frame(&outgoing, text.as_str().to_owned()).await {
-                Ok(()) => continue,
-                Err(close) => close,
-            },
+            Event::Received(Message::Text(text)) => {
+                match deliver.hand(&outgoing, Heard::Frame(text.as_str().to_owned())).await {
+                    Ok(()) => {
+                        wire.owed.handed();
+                        continue;
+                    }
+                    Err(close) => close,
+                }
+            }
+            Event::Received(Message::Ping(mark)) if side == Side::Client => {
+                wire.show_life();
+                wire.owed.asked(mark.to_vec());
+                continue;
+            }
+            Event::Received(Message::Ping(mark)) => {
+                wire.show_life();
+                match deliver.hand(&outgoing, Heard::Asked(mark.to_vec())).await {
+                    Ok(()) => continue,
+                    Err(close) => close,
+                }
+            }
+            Event::Received(Message::Pong(mark)) => {
+                let mut refused = None;
+                for number in wire.answered(&mark) {
+                    refused = deliver.hand(&outgoing, Heard::Reached(number)).await.err();
+                }
+                match refused {
+                    None => continue,
+                    Some(close) => close,
+                }
+            }
             // WS-14
             Event::Received(Message::Binary(_)) => Close::NotText,
             Event::Received(Message::Close(frame)) => {
@@ -104,7 +144,7 @@ where
                 drop(timeout(LINGER, wire.flush()).await);
                 return Closed::There(Close::from_ws_status(status));
             }
-            Event::Received(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+            Event::Received(Message::Frame(_)) => continue,
             Event::Cut => return Closed::Here(Close::TooSlow),
             Event::Close(close) => close,
             Event::Alarm => {
@@ -149,6 +189,11 @@ struct Wire<S> {
     heard: Instant,
     /// When something last went either way.
     active: Instant,
+    /// What was asked and is not answered yet, by the number in the ping.
+    questions: VecDeque<(u64, Asker)>,
+    /// How often we asked.
+    asked: u64,
+    owed: Owed,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -163,12 +208,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
                 Poll::Pending => break,
             }
+            if let Some(mark) = self.owed.next(&outgoing.shared) {
+                self.unflushed = true;
+                if let Err(error) = Pin::new(&mut self.socket).start_send(Message::Pong(mark.into())) {
+                    return Poll::Ready(Event::Failed(error));
+                }
+                continue;
+            }
             match outgoing.poll(cx) {
                 Poll::Ready(Command::Send(_, text)) => {
                     outgoing.taken(text.len());
                     self.active = Instant::now();
                     self.unflushed = true;
                     if let Err(error) = Pin::new(&mut self.socket).start_send(Message::Text(Utf8Bytes::from(&*text))) {
+                        return Poll::Ready(Event::Failed(error));
+                    }
+                }
+                Poll::Ready(Command::Ask(asker)) => self.ask(asker),
+                Poll::Ready(Command::Vouch(mark)) => {
+                    self.unflushed = true;
+                    if let Err(error) = Pin::new(&mut self.socket).start_send(Message::Pong(mark.into())) {
                         return Poll::Ready(Event::Failed(error));
                     }
                 }
@@ -210,6 +269,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.unflushed = true;
         // A socket that cannot take a ping now is blocked, and then it is not idle.
         drop(Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new())));
+    }
+
+    /// CUS-1, CUS-10: a ping overtakes nothing, and neither does its pong.
+    fn ask(&mut self, asker: Asker) {
+        if self.questions.len() >= MAX_QUESTIONS {
+            return; // dropping the asker tells it; a node does not ask twice before it has an answer
+        }
+        self.asked += 1;
+        self.questions.push_back((self.asked, asker));
+        self.unflushed = true;
+        // If this fails, so does everything after it.
+        drop(Pin::new(&mut self.socket).start_send(Message::Ping(self.asked.to_be_bytes().to_vec().into())));
+    }
+
+    /// The other side's pong: the numbers of those who wait elsewhere. Later answers stand for earlier ones (RFC 6455,
+    /// 5.5.3).
+    fn answered(&mut self, mark: &[u8]) -> Vec<u64> {
+        let Some(upto) = mark.try_into().ok().map(u64::from_be_bytes) else { return Vec::new() };
+        let mut numbers = Vec::new();
+        while self.questions.front().is_some_and(|(number, _)| *number <= upto) {
+            match self.questions.pop_front() {
+                Some((_, Asker::Number(number))) => numbers.push(number),
+                Some((_, Asker::Waiting(waiting))) => drop(waiting.send(())),
+                None => {}
+            }
+        }
+        numbers
+    }
+
+    /// CUS-3: answers a ping with a pong that nobody asked for. It shows that we live, and replaces the library's own,
+    /// which would promise what is not done yet.
+    fn show_life(&mut self) {
+        self.unflushed = true;
+        drop(Pin::new(&mut self.socket).start_send(Message::Pong(Bytes::from_static(ALIVE))));
     }
 
     async fn flush(&mut self) {

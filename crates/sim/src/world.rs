@@ -14,8 +14,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use dsip_proto::agent::{self, Agent, Change, Description, Event, Memory, Policy, Relay};
-use dsip_proto::envelope::{HeldId, Signer};
+use dsip_proto::envelope::Signer;
 use dsip_proto::identity::{self, Delegation, SecretKey};
+use dsip_proto::relay;
 use dsip_proto::relay::host::{self, Conn, Host};
 use dsip_proto::time::{Now, Seed, Tick};
 use dsip_proto::wire::media::VersionBlock;
@@ -122,7 +123,8 @@ struct Phone {
 struct Node {
     host: Option<Host>,
     key: SecretKey,
-    kept: Vec<HeldId>,
+    memory: relay::Memory,
+    written: u64,
     links: BTreeMap<Conn, LinkId>,
     uri: String,
 }
@@ -161,7 +163,7 @@ impl World {
         let key = SecretKey::from_bytes(&self.network.random());
         let uri = format!("wss://{name}.example/dsip");
         self.addresses.insert(uri.clone(), id);
-        let node = Node { host: None, key, kept: Vec::new(), links: BTreeMap::new(), uri };
+        let node = Node { host: None, key, memory: relay::Memory::default(), written: 0, links: BTreeMap::new(), uri };
         self.machines.insert(id, Machine::Node(Box::new(node)));
         self.boot(id);
         id
@@ -284,6 +286,7 @@ impl World {
             Some(Machine::Node(node)) => {
                 node.host = None;
                 node.links.clear();
+                node.written = 0;
             }
             None => {}
         }
@@ -334,7 +337,7 @@ impl World {
 
     /// How much a node has in hand.
     #[must_use]
-    pub fn load(&self, node: HostId) -> Option<dsip_proto::relay::Load> {
+    pub fn load(&self, node: HostId) -> Option<relay::Load> {
         self.node(node).host.as_ref().map(Host::load)
     }
 
@@ -366,7 +369,7 @@ impl World {
             }
             Some(Machine::Node(node)) => {
                 let mut host = Host::new(host::Config::default(), Signer::of_key(node.key.clone()), seed);
-                host.restore(node.kept.iter().cloned(), now);
+                host.restore(node.memory.clone(), now);
                 node.host = Some(host);
             }
             None => {}
@@ -592,7 +595,16 @@ impl World {
 
     fn carry_out_for_node(&mut self, id: HostId, output: host::Output) {
         match output {
-            host::Output::Remember(held) => self.node_mut(id).kept.push(held),
+            host::Output::Write(write) => {
+                let node = self.node_mut(id);
+                node.memory.apply(write);
+                node.written += 1;
+                let count = node.written;
+                self.tell_node(id, host::Input::Stored { count });
+            }
+            // Nothing is lost here that was handed over, unless a machine crashes.
+            host::Output::Question { conn, number } => self.tell_node(id, host::Input::Reached { conn, number }),
+            host::Output::Vouch { .. } => {}
             host::Output::Transmit { conn, frame, .. } => {
                 if let Some(link) = self.node(id).links.get(&conn).copied() {
                     self.tell(id, format_args!("→ {}", brief(&frame)));
@@ -608,16 +620,22 @@ impl World {
                 }
             }
             host::Output::Ask(did) => {
-                let now = self.network.now(id);
-                let mut out = Vec::new();
-                if let Some(host) = self.node_mut(id).host.as_mut() {
-                    host.handle(now, host::Input::Answer { did, document: None }, &mut out);
-                }
-                for output in out {
-                    self.carry_out_for_node(id, output);
-                }
+                self.tell_node(id, host::Input::Answer { did, document: None });
             }
             host::Output::Event(event) => self.tell(id, format_args!("{event:?}")),
+        }
+    }
+
+    fn tell_node(&mut self, id: HostId, input: host::Input<'_>) {
+        let now = self.network.now(id);
+        let mut out = Vec::new();
+        if let Some(host) = self.node_mut(id).host.as_mut() {
+            host.handle(now, input, &mut out);
+            let wake = host.wake();
+            self.network.set_wake(id, wake);
+        }
+        for output in out {
+            self.carry_out_for_node(id, output);
         }
     }
 

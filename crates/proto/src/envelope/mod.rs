@@ -24,7 +24,7 @@ mod tests;
 
 pub use crate::wire::envelope::{Envelope, EnvelopeSyntaxError};
 pub use header::{claimed_signer, needs};
-pub use seen::{HeldId, Limits, SeenIds};
+pub use seen::{HeldId, Limits, Recorded, SeenIds};
 pub use sign::Signer;
 pub use stages::{Connection, Effective, FindOffer, Offer, Supported, Warning};
 pub use verdict::{Code, Origin, Verdict};

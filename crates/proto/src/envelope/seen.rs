@@ -49,6 +49,16 @@ pub struct HeldId {
     pub until: u64,
 }
 
+/// An id that was recorded just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The id.
+    pub id: HeldId,
+    /// Whether it is of a held type (RPL-6). A live one matters for a few minutes only, yet a receiver that takes envelopes
+    /// as 0-RTT has to know it across a restart as well.
+    pub is_held: bool,
+}
+
 /// Whether an id can be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
@@ -88,6 +98,15 @@ impl SeenIds {
         for HeldId { id, sender, until } in ids {
             if until >= now_secs {
                 self.held.insert(id, sender, until);
+            }
+        }
+    }
+
+    /// The same for live ids (RPL-3).
+    pub fn restore_live(&mut self, ids: impl IntoIterator<Item = HeldId>, now_secs: u64) {
+        for HeldId { id, sender, until } in ids {
+            if until >= now_secs {
+                self.live.insert(id, sender, until);
             }
         }
     }

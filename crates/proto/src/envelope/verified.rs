@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::seen::HeldId;
+use super::seen::{HeldId, Recorded};
 use super::stages::{Effective, Warning};
 use crate::identity::KeyId;
 use crate::wire::message::OneType;
@@ -22,7 +22,7 @@ pub struct Verified<T> {
     pub(super) effective: Effective,
     pub(super) warnings: Vec<Warning>,
     pub(super) audience: Option<String>,
-    pub(super) held: Option<HeldId>,
+    pub(super) recorded: Option<Recorded>,
 }
 
 /// A delegation that was verified: the signer may act for `identity` until then (DEL-24).
@@ -97,8 +97,14 @@ impl<T> Verified<T> {
 
     /// The id to store, if it has to be remembered across restarts (RPL-6).
     #[must_use]
-    pub const fn held(&self) -> Option<&HeldId> {
-        self.held.as_ref()
+    pub fn held(&self) -> Option<&HeldId> {
+        self.recorded.as_ref().filter(|recorded| recorded.is_held).map(|recorded| &recorded.id)
+    }
+
+    /// The id that was recorded, of whatever type; none if it was only looked at.
+    #[must_use]
+    pub const fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
     }
 
     /// What was said, without its proof.
@@ -112,8 +118,8 @@ impl Verified<Message> {
     /// The same proof about a message of one type; `None` if it is of another.
     #[must_use]
     pub(crate) fn only<T: OneType>(self) -> Option<Verified<T>> {
-        let Self { message, text, kid, identity, proofs, effective, warnings, audience, held } = self;
+        let Self { message, text, kid, identity, proofs, effective, warnings, audience, recorded } = self;
         let message = T::of(message)?;
-        Some(Verified { message, text, kid, identity, proofs, effective, warnings, audience, held })
+        Some(Verified { message, text, kid, identity, proofs, effective, warnings, audience, recorded })
     }
 }

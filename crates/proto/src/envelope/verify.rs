@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, SecretHash};
 use super::header::{Header, Presented};
-use super::seen::{HeldId, Limits, Novelty, SeenIds};
+use super::seen::{HeldId, Limits, Novelty, Recorded, SeenIds};
 use super::stages::{Connection, Effective, Supported, semantics};
 use super::verdict::{Code, Origin, Verdict};
 use super::verified::{Proof, Verified};
@@ -65,7 +65,7 @@ pub(crate) struct Authentic<'o> {
     identity: Did,
     proofs: Vec<Proof>,
     audience: Option<String>,
-    held: Option<HeldId>,
+    recorded: Option<Recorded>,
 }
 
 /// The core fields (PAY-4).
@@ -234,7 +234,7 @@ impl Verifier {
             proofs,
             root,
             core,
-            held: None,
+            recorded: None,
         };
         if let Some(header) = fresh
             && opened.protected.len() <= MAX_CACHED_HEADER
@@ -246,14 +246,14 @@ impl Verifier {
             return Err(authentic.refused(Verdict { code, reason, origin: None }));
         }
         match self.freshness(&authentic.core, &signer, now_secs, ids) {
-            Ok(held) => authentic.held = held,
+            Ok(recorded) => authentic.recorded = recorded,
             Err(verdict) => return Err(authentic.refused(verdict)),
         }
         Ok(authentic)
     }
 
     /// Stages 8 to 11, and the recording of the id behind them.
-    fn freshness(&mut self, core: &Core, signer: &Did, now: u64, ids: Ids) -> Result<Option<HeldId>, Verdict> {
+    fn freshness(&mut self, core: &Core, signer: &Did, now: u64, ids: Ids) -> Result<Option<Recorded>, Verdict> {
         let refuse = |code| Err(Verdict::new(code));
         if core.expires_at <= core.issued_at {
             return refuse(Code::ExpiryOrder); // stage 8, RPL-2
@@ -286,7 +286,7 @@ impl Verifier {
         // RPL-3, RPL-4.
         let until = if is_held { core.expires_at } else { core.issued_at.saturating_add(WINDOW) };
         self.seen.insert(core.id, signer, is_held, until);
-        Ok(is_held.then(|| HeldId { id: core.id, sender: signer.clone(), until }))
+        Ok(Some(Recorded { id: HeldId { id: core.id, sender: signer.clone(), until }, is_held }))
     }
 }
 
@@ -438,7 +438,7 @@ impl Authentic<'_> {
             effective,
             warnings,
             audience: self.audience,
-            held: self.held,
+            recorded: self.recorded,
         })
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Leg, LegState, Outcome, Phase, QUEUED_LEG, RINGING_LEG, Refusal, SILENT_LEG};
-use super::inbox::{Full, Inbox, Ledger};
+use super::inbox::{Full, Inbox, Ledger, Place};
+use super::kept::{Kept, KeptDevice, Write};
 use super::message::{Body, Message};
 use crate::time::{Now, Tick};
 use crate::wire::token::Status;
@@ -86,6 +87,20 @@ pub enum Input {
         /// The message.
         message: Arc<Message>,
     },
+    /// A message was handed over, but its device lost the connection before it acknowledged it (CUS-14): it waits where it
+    /// did before, or where it would have waited.
+    Returned {
+        /// Its arrival number, from [`Engine::number`] or its [`Place`].
+        number: u64,
+        /// Under which address it waits.
+        address: Did,
+        /// Until when, if it has waited before.
+        deadline: Option<u64>,
+        /// The message.
+        message: Arc<Message>,
+        /// Whether it is on disk, or on its way there.
+        on_disk: bool,
+    },
 }
 
 /// What a relay is to do.
@@ -100,6 +115,8 @@ pub enum Output {
         message: Arc<Message>,
         /// Which rule sends it.
         path: Path,
+        /// Where it waited, and on disk still does, until the device has acknowledged it.
+        place: Option<Place>,
     },
     /// Send a leg's text to the initiator. If it has no connection, hand it back as [`Input::Undelivered`].
     Forward {
@@ -245,6 +262,8 @@ pub struct Engine {
     inbox: Inbox,
     ledger: Ledger,
     created: u64,
+    /// Whether what is to wait can be put on disk now.
+    has_disk: bool,
 }
 
 /// A device that has bound here.
@@ -253,6 +272,12 @@ struct Device {
     identity: Did,
     /// The Unix second it went away; `None` while it is bound.
     away_since: Option<u64>,
+}
+
+impl Device {
+    fn kept(&self, device: &Did) -> KeptDevice {
+        KeptDevice { device: device.clone(), identity: self.identity.clone(), away_since: self.away_since }
+    }
 }
 
 /// An identity for which a device has bound here.
@@ -281,6 +306,7 @@ impl Engine {
             inbox: Inbox::default(),
             ledger: Ledger::default(),
             created: 0,
+            has_disk: true,
         }
     }
 
@@ -295,7 +321,62 @@ impl Engine {
             Input::Unbind { device } => self.unbind(&device),
             Input::Undelivered { to, message } if self.is_known(&to) => self.hold(&to, message, out),
             Input::Undelivered { message, .. } => self.refuse(&message, Reason::TRANSPORT_UNKNOWN_RECIPIENT, out), // SNF-1
+            Input::Returned { number, address, deadline, message, on_disk } => {
+                if !on_disk && !self.is_known(&address) {
+                    self.refuse(&message, Reason::TRANSPORT_UNKNOWN_RECIPIENT, out);
+                } else if !on_disk && !self.has_disk {
+                    self.refuse(&message, Reason::TRANSPORT_ROUTING_REFUSED, out); // CUS-21
+                } else {
+                    let deadline = deadline.unwrap_or_else(|| self.deadline(&message));
+                    let place = Place { address, number, deadline };
+                    self.inbox.put_back(place, message, on_disk, &mut self.ledger);
+                }
+            }
         }
+    }
+
+    /// Puts back what was known when the relay last stopped, at `now`. Envelopes come after the devices they wait for.
+    pub(super) fn restore(
+        &mut self,
+        now: Now,
+        devices: impl IntoIterator<Item = KeptDevice>,
+        held: impl IntoIterator<Item = Kept>,
+    ) {
+        self.now = now;
+        for KeptDevice { device, identity, away_since } in devices {
+            let since = away_since.unwrap_or(now.wall.secs());
+            self.away.insert((since, device.clone()));
+            self.identities.entry(identity.clone()).or_default().devices += 1;
+            self.devices.insert(device, Device { identity, away_since: Some(since) });
+        }
+        for Kept { place, text } in held {
+            let known = self.is_known(&place.address);
+            match Message::put_away(text) {
+                Some(message) => self.inbox.restore(place, message, known, &mut self.ledger),
+                None => self.inbox.writes.push(Write::Release(place.number)),
+            }
+        }
+    }
+
+    /// What is to be put on disk or taken off it since this was last asked, in order.
+    pub(super) fn writes(&mut self) -> std::vec::Drain<'_, Write> {
+        self.inbox.writes.drain(..)
+    }
+
+    /// The number of a new arrival, for a message that goes straight through.
+    pub(super) fn number(&mut self) -> u64 {
+        self.inbox.number()
+    }
+
+    /// When a message that arrives now ceases to wait (SNF-2, SNF-3).
+    pub(super) fn deadline(&self, message: &Message) -> u64 {
+        let by_retention = self.now.wall.secs().saturating_add(self.config.retention.as_secs());
+        message.expires_at.map_or(by_retention, |expiry| expiry.min(by_retention))
+    }
+
+    /// Whether what is to wait can be put on disk from now on; if not, it is refused (CUS-21).
+    pub(super) fn set_disk(&mut self, has_disk: bool) {
+        self.has_disk = has_disk;
     }
 
     /// When [`Input::Tick`] has something to do.
@@ -372,7 +453,7 @@ impl Engine {
             return;
         }
         for leg in legs {
-            out.push(Output::Deliver { leg, message: message.clone(), path: Path::Fork }); // RLY-10
+            out.push(Output::Deliver { leg, message: message.clone(), path: Path::Fork, place: None }); // RLY-10
         }
     }
 
@@ -396,7 +477,7 @@ impl Engine {
             self.create(message.id, message.from.clone(), to, kept);
             for leg in legs {
                 self.add_leg(message.id, leg.clone());
-                out.push(Output::Deliver { leg, message: message.clone(), path: Path::Fork });
+                out.push(Output::Deliver { leg, message: message.clone(), path: Path::Fork, place: None });
             }
         }
     }
@@ -472,14 +553,16 @@ impl Engine {
             return;
         }
         for leg in legs {
-            out.push(Output::Deliver { leg, message: message.clone(), path: Path::Plain });
+            out.push(Output::Deliver { leg, message: message.clone(), path: Path::Plain, place: None });
         }
     }
 
     /// Queues `message` under `to`, or says that there is no room.
     fn hold(&mut self, to: &Did, message: Arc<Message>, out: &mut Vec<Output>) {
-        let by_retention = self.now.wall.secs().saturating_add(self.config.retention.as_secs());
-        let deadline = message.expires_at.map_or(by_retention, |expiry| expiry.min(by_retention)); // SNF-3
+        if !self.has_disk {
+            return self.refuse(&message, Reason::TRANSPORT_ROUTING_REFUSED, out); // CUS-21
+        }
+        let deadline = self.deadline(&message);
         let known = self.is_known(to);
         match self.inbox.push(to, message.clone(), deadline, known, &mut self.ledger) {
             Ok(()) => out.push(Output::Queued { to: to.clone(), message }),
@@ -525,7 +608,7 @@ impl Engine {
         self.create(invite.id, invite.from.clone(), to, None);
         for leg in legs {
             self.add_leg(invite.id, leg.clone());
-            out.push(Output::Deliver { leg, message: invite.clone(), path: Path::Fork });
+            out.push(Output::Deliver { leg, message: invite.clone(), path: Path::Fork, place: None });
         }
     }
 
@@ -560,7 +643,8 @@ impl Engine {
         let Some(attempt) = self.attempts.get_mut(&session) else { return };
         for leg in attempt.legs.iter_mut().filter(|leg| leg.state == LegState::Delivered) {
             leg.state = LegState::Cancelled;
-            out.push(Output::Deliver { leg: leg.device.clone(), message: cancel.clone(), path: Path::Withdrawal });
+            let (leg, message) = (leg.device.clone(), cancel.clone());
+            out.push(Output::Deliver { leg, message, path: Path::Withdrawal, place: None });
         }
         self.decide(session, Outcome::Cancelled);
     }
@@ -663,8 +747,8 @@ impl Engine {
             addresses.push(&device);
         }
         for address in addresses {
-            for message in self.inbox.flush(address, &mut self.ledger) {
-                self.deliver_queued(address, &device, message, out);
+            for (place, message) in self.inbox.flush(address, &mut self.ledger) {
+                self.deliver_queued(place, &device, message, out);
             }
         }
         // RLY-46
@@ -681,21 +765,27 @@ impl Engine {
                 _ => continue,
             };
             if self.add_leg(session, device.clone()) {
-                out.push(Output::Deliver { leg: device.clone(), message: invite, path: Path::LateLeg });
+                out.push(Output::Deliver { leg: device.clone(), message: invite, path: Path::LateLeg, place: None });
             }
         }
     }
 
     /// A queued message meets its recipient; an invite becomes a tracked leg only now (SNF-4).
-    fn deliver_queued(&mut self, address: &Did, device: &Did, message: Arc<Message>, out: &mut Vec<Output>) {
+    fn deliver_queued(&mut self, place: Place, device: &Did, message: Arc<Message>, out: &mut Vec<Output>) {
         if message.body == Body::Invite {
+            let leg = self.attempts.get(&message.id).and_then(|attempt| attempt.leg(device));
+            if leg.is_some_and(|leg| leg.state != LegState::Delivered) {
+                // It came back unacknowledged (CUS-14), and since then the leg has ended: nothing is to ring for it.
+                self.inbox.writes.push(Write::Release(place.number));
+                return;
+            }
             if !self.attempts.contains_key(&message.id) {
                 let kept = self.ledger.take(&message).is_ok().then(|| message.clone());
-                self.create(message.id, message.from.clone(), address.clone(), kept);
+                self.create(message.id, message.from.clone(), place.address.clone(), kept);
             }
             self.add_leg(message.id, device.clone());
         }
-        out.push(Output::Deliver { leg: device.clone(), message, path: Path::Flush });
+        out.push(Output::Deliver { leg: device.clone(), message, path: Path::Flush, place: Some(place) });
     }
 
     /// Notes that `device` is bound for `identity`. Whether there was room.
@@ -713,7 +803,9 @@ impl Engine {
         }
         // A device that acted for another identity until now no longer does (WS-8).
         self.forget(device);
-        self.devices.insert(device.clone(), Device { identity: identity.clone(), away_since: None });
+        let known = Device { identity: identity.clone(), away_since: None };
+        self.inbox.writes.push(Write::Device(known.kept(device)));
+        self.devices.insert(device.clone(), known);
         let identity = self.identities.entry(identity.clone()).or_default();
         identity.bound.insert(device.clone());
         identity.devices += 1;
@@ -726,6 +818,7 @@ impl Engine {
         if known.away_since.is_none() {
             known.away_since = Some(now);
             self.away.insert((now, device.clone()));
+            self.inbox.writes.push(Write::Device(known.kept(device)));
             if let Some(identity) = self.identities.get_mut(&known.identity) {
                 identity.bound.remove(device); // RLY-51: the identity stays known even when none is left
             }
@@ -735,6 +828,7 @@ impl Engine {
     /// Forgets that the device ever bound.
     fn forget(&mut self, device: &Did) {
         let Some(known) = self.devices.remove(device) else { return };
+        self.inbox.writes.push(Write::NoDevice(device.clone()));
         if let Some(since) = known.away_since {
             self.away.remove(&(since, device.clone()));
         }

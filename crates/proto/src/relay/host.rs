@@ -18,10 +18,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 use serde_json::Map;
 
+use super::custody::{Custody, Delivery};
 use super::engine::{self, Engine};
+use super::inbox::Place;
+use super::kept::{Kept, Memory, Write};
 use super::message::{Body, Message};
 use super::rate::{Bucket, Buckets, Rate};
-use crate::envelope::{self, Code, HeldId, Limits, Signer, Supported, Verdict, Verified, Verifier, needs};
+use crate::envelope::{self, Code, Limits, Recorded, Signer, Supported, Verdict, Verified, Verifier, needs};
 use crate::identity::{Document, Documents};
 use crate::time::{Now, Seed, Tick};
 use crate::turn;
@@ -54,6 +57,22 @@ const MAX_ASKED: usize = 256;
 /// Frames of one connection that may wait for a document, and their bytes.
 const MAX_PARKED: usize = 32;
 const MAX_PARKED_BYTES: usize = 4 * MAX_ENVELOPE_BYTES;
+
+/// Ids of one device that wait for their envelopes to be safe; more than that are written down at once.
+const MAX_WAITING_IDS: usize = 16_384;
+
+/// Questions of one device that wait for their answer; a later one takes the place of the last (RFC 6455, 5.5.3).
+const MAX_QUESTIONS: usize = 16;
+
+/// The longest question that is answered: what a control frame can hold.
+const MAX_MARK: usize = 125;
+
+/// Writes that may be on their way to the disk. More means a disk that cannot keep up: new ids are then not written down,
+/// and what would have to wait is refused.
+pub const MAX_UNSTORED: u64 = 262_144;
+
+/// After how long an introduction that met a full disk may be tried again, in seconds.
+const DISK_RETRY: Duration = Duration::from_secs(60);
 
 /// Parties whose rates are remembered at once, of each kind.
 const MAX_PARTIES: usize = 262_144;
@@ -179,6 +198,30 @@ pub enum Input<'a> {
         /// Which.
         conn: Conn,
     },
+    /// A connection asks to be told when everything before is in safe hands (CUS-1).
+    Asked {
+        /// Which.
+        conn: Conn,
+        /// What its question is known by.
+        mark: Vec<u8>,
+    },
+    /// A device has everything it was sent before [`Output::Question`] with this number (CUS-10).
+    Reached {
+        /// Its connection.
+        conn: Conn,
+        /// The number.
+        number: u64,
+    },
+    /// The first so many writes are durable.
+    Stored {
+        /// How many.
+        count: u64,
+    },
+    /// The disk takes no more writes, or does again. What it was given before is not lost: it is tried again.
+    Disk {
+        /// Whether it takes writes.
+        writable: bool,
+    },
     /// A document that was asked for, or that it cannot be had.
     Answer {
         /// Whose.
@@ -191,8 +234,22 @@ pub enum Input<'a> {
 /// What the relay wants done, in this order.
 #[derive(Debug)]
 pub enum Output {
-    /// Keep this id across restarts, before anything that follows (RPL-6).
-    Remember(HeldId),
+    /// Put this on disk, or take it off. Nothing has to wait for that; what does waits for [`Input::Stored`].
+    Write(Write),
+    /// Ask this connection's device to say when it has everything sent before; the answer is [`Input::Reached`].
+    Question {
+        /// On which connection.
+        conn: Conn,
+        /// The question's number.
+        number: u64,
+    },
+    /// Answer [`Input::Asked`]: everything that came before it is safe.
+    Vouch {
+        /// Who asked.
+        conn: Conn,
+        /// What it asked with.
+        mark: Vec<u8>,
+    },
     /// Send a frame.
     Transmit {
         /// On which connection.
@@ -224,6 +281,8 @@ pub enum Close {
     Replaced,
     /// It was refused too much.
     Abuse,
+    /// It leaves too much unacknowledged.
+    Unread,
     /// There is no room for it.
     Full,
 }
@@ -273,6 +332,18 @@ pub struct Host {
     introductions_received: Buckets<Did>,
     strangers: Buckets<IpAddr>,
     fetches: Buckets<IpAddr>,
+    /// When to look after which connection's deliveries.
+    looks: BTreeSet<(Tick, Conn)>,
+    /// Envelopes handed to devices that have not acknowledged them.
+    unacknowledged: usize,
+    /// What is not safe yet, by the device that sent it.
+    owed: BTreeMap<Did, Owed>,
+    /// Envelopes on their way to the disk: by the number of the write, whose they are and their arrival number.
+    unstored: VecDeque<(u64, Did, u64)>,
+    /// Writes so far, and how many of them are durable.
+    written: u64,
+    stored: u64,
+    writable: bool,
     /// The engine's outputs, drained before each return; kept for its room.
     routed: Vec<engine::Output>,
 }
@@ -284,11 +355,34 @@ struct Connection {
     deadline: Option<Tick>,
     faults: Bucket,
     refusals: Bucket,
-    /// Frames that wait for documents, in order of arrival.
-    parked: VecDeque<Box<str>>,
+    /// What waits for documents, in order of arrival.
+    parked: VecDeque<Parked>,
     parked_bytes: usize,
     /// Documents the first parked frame still lacks.
     lacking: BTreeSet<Did>,
+    /// What was handed to it.
+    custody: Custody,
+    /// When to look after that; mirrored in the host's `looks`.
+    look: Option<Tick>,
+}
+
+/// What one device sent and is not safe yet, whatever connection it came on (CUS-6).
+#[derive(Default)]
+struct Owed {
+    /// Envelopes that are neither on disk nor acknowledged by whom they are for, by arrival number; with the connection they
+    /// were handed to, if they are not just waiting for the disk. Never empty.
+    open: BTreeMap<u64, Option<Conn>>,
+    /// What it asked: everything before this arrival number has to be safe.
+    questions: VecDeque<(u64, Conn, Vec<u8>)>,
+    /// Ids of its envelopes, to be written down when everything before this arrival number is safe. Until then a restart
+    /// forgets envelope and id together, and it may be sent again (CUS-5).
+    ids: VecDeque<(u64, Recorded)>,
+}
+
+/// What waits for a document.
+enum Parked {
+    Frame(Box<str>),
+    Asked(Vec<u8>),
 }
 
 enum State {
@@ -340,14 +434,26 @@ impl Host {
             introductions_received: of_identities(rates.introductions_received),
             strangers: Buckets::new(rates.strangers, MAX_PARTIES),
             fetches: Buckets::new(rates.fetches, MAX_PARTIES),
+            looks: BTreeSet::new(),
+            unacknowledged: 0,
+            owed: BTreeMap::new(),
+            unstored: VecDeque::new(),
+            written: 0,
+            stored: 0,
+            writable: true,
             routed: Vec::new(),
             config,
         }
     }
 
-    /// Takes back ids from before a restart (RPL-6).
-    pub fn restore(&mut self, ids: impl IntoIterator<Item = HeldId>, now: Now) {
-        self.verifier.seen_mut().restore(ids, now.wall.secs());
+    /// Takes back what was kept before a restart: envelopes, known devices, ids (RPL-6).
+    pub fn restore(&mut self, memory: Memory, now: Now) {
+        let Memory { held, devices, seen } = memory;
+        let (held_ids, live_ids): (Vec<_>, Vec<_>) = seen.into_iter().partition(|recorded| recorded.is_held);
+        let ids = |recorded: Vec<Recorded>| recorded.into_iter().map(|recorded| recorded.id);
+        self.verifier.seen_mut().restore(ids(held_ids), now.wall.secs());
+        self.verifier.seen_mut().restore_live(ids(live_ids), now.wall.secs());
+        self.engine.restore(now, devices.into_values(), held.into_values());
     }
 
     /// Keeps the relay's own document, or one that the operator vouches for; it is never fetched.
@@ -366,6 +472,17 @@ impl Host {
             Input::Connected { conn, from, at } => self.connected(now, conn, from, at, out),
             Input::Received { conn, frame } => self.received(now, conn, frame, out),
             Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Asked { conn, mark } => self.asked_by(now, conn, mark, out),
+            Input::Reached { conn, number } => self.reached(now, conn, number, out),
+            Input::Stored { count } => self.stored(count, out),
+            Input::Disk { writable } => {
+                self.writable = writable;
+                self.engine.set_disk(writable);
+                let conns: Vec<Conn> = self.connections.keys().copied().collect();
+                for conn in conns {
+                    self.look_after(conn);
+                }
+            }
             Input::Answer { did, document } => self.answered(now, &did, document, out),
         }
     }
@@ -376,7 +493,8 @@ impl Host {
         let deadline = self.deadlines.first().map(|(tick, _)| *tick);
         let forget = self.forget.first().map(|(tick, _)| *tick);
         let asked = self.asked.values().map(|asked| asked.until).min();
-        [self.engine.wake(), deadline, forget, asked].into_iter().flatten().min()
+        let look = self.looks.first().map(|(tick, _)| *tick);
+        [self.engine.wake(), deadline, forget, asked, look].into_iter().flatten().min()
     }
 
     /// The relay's DID.
@@ -389,6 +507,12 @@ impl Host {
     #[must_use]
     pub fn load(&self) -> engine::Load {
         self.engine.load()
+    }
+
+    /// How many envelopes were handed to devices that have not acknowledged them (CUS-10).
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged
     }
 
     // Connections
@@ -408,6 +532,8 @@ impl Host {
             parked: VecDeque::new(),
             parked_bytes: 0,
             lacking: BTreeSet::new(),
+            custody: Custody::default(),
+            look: None,
         };
         self.connections.insert(conn, connection);
         self.set_deadline(conn, Some(now.tick + HELLO_DEADLINE));
@@ -415,9 +541,12 @@ impl Host {
 
     fn closed(&mut self, now: Now, conn: Conn, out: &mut Vec<Output>) {
         self.set_deadline(conn, None);
-        if let Some(Connection { state: State::Bound { device, .. }, .. }) = self.connections.remove(&conn) {
+        if let Some(State::Bound { device, .. }) = self.connections.get(&conn).map(|connection| &connection.state) {
+            let device = device.clone();
             self.unbind(now, conn, &device, out);
         }
+        self.take_back(now, conn, out);
+        self.connections.remove(&conn);
     }
 
     /// WS-9: only the connection that owns a binding can end it.
@@ -441,6 +570,7 @@ impl Host {
         if let State::Bound { device, .. } = state {
             self.unbind(now, conn, &device, out);
         }
+        self.take_back(now, conn, out);
     }
 
     fn set_deadline(&mut self, conn: Conn, deadline: Option<Tick>) {
@@ -458,6 +588,16 @@ impl Host {
             && due <= now.tick
         {
             self.close(now, conn, Close::HelloMissing, out); // HEL-8
+        }
+        while let Some((due, conn)) = self.looks.first().copied()
+            && due <= now.tick
+        {
+            self.looks.pop_first();
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.look = None;
+            }
+            self.keep_overdue(now, conn, out);
+            self.hand_on(now, conn, out);
         }
         while let Some((due, did)) = self.forget.first().cloned()
             && due <= now.tick
@@ -483,7 +623,7 @@ impl Host {
             return;
         }
         if !connection.parked.is_empty() {
-            self.park(now, conn, frame, out); // order is kept (RLY-3)
+            self.park(now, conn, Parked::Frame(frame.into()), out); // order is kept (RLY-3)
             return;
         }
         self.judge(now, conn, frame, out);
@@ -506,7 +646,7 @@ impl Host {
                     Code::KidUnresolvable | Code::DelegationInvalid | Code::SignerMismatch | Code::SignatureInvalid
                 );
                 if may_lack_key && self.ask(now, conn, frame, out) {
-                    self.park(now, conn, frame, out);
+                    self.park(now, conn, Parked::Frame(frame.into()), out);
                     return false;
                 }
                 self.rejected(now, conn, frame, &verdict, out);
@@ -516,28 +656,52 @@ impl Host {
     }
 
     fn accepted(&mut self, now: Now, conn: Conn, verified: Verified<wire::Message>, out: &mut Vec<Output>) {
-        if let Some(held) = verified.held() {
-            out.push(Output::Remember(held.clone()));
-        }
         if let wire::Message::Hello(hello) = verified.message() {
-            return self.greeted(now, conn, &verified, hello, out);
+            self.greeted(now, conn, &verified, hello, out);
+        } else if let Some(Connection { state: State::Bound { device, identity }, .. }) = self.connections.get(&conn) {
+            let (device, identity) = (device.clone(), identity.clone());
+            self.route(now, conn, &device, &identity, &verified, out);
+            if let Some(owed) = self.owed.get_mut(&device)
+                && owed.ids.len() < MAX_WAITING_IDS
+            {
+                let before = self.engine.number();
+                owed.ids.extend(verified.recorded().map(|recorded| (before, recorded.clone())));
+                return;
+            }
         }
-        let Some(Connection { state: State::Bound { identity, .. }, .. }) = self.connections.get(&conn) else { return };
-        let identity = identity.clone();
-        let message = Message::of(&verified);
+        if let Some(recorded) = verified.recorded() {
+            self.remember(recorded.clone(), out);
+        }
+    }
+
+    fn route(
+        &mut self,
+        now: Now,
+        conn: Conn,
+        device: &Did,
+        identity: &Did,
+        verified: &Verified<wire::Message>,
+        out: &mut Vec<Output>,
+    ) {
+        let message = Message::of(verified);
         if message.to.as_ref() == Some(&self.did) && message.body == Body::Other(Kind::Error) {
             return; // SES-8: an error is never answered
         }
-        if let Err((reason, wait)) = self.spend(now, &identity, &message) {
+        if let Err((reason, wait)) = self.spend(now, identity, &message) {
             return self.refuse(now, conn, &message, reason, Some(wait), out);
         }
+        self.engine.set_disk(self.has_disk());
         self.engine.handle(now, engine::Input::Received(message), &mut self.routed);
-        self.carry_out(now, Some(conn), out);
+        self.carry_out(now, Some(device), out);
     }
 
     /// RLY-61, RLY-70, RLY-71: whether the sender may, whoever the recipient is.
     fn spend(&mut self, now: Now, identity: &Did, message: &Message) -> Result<(), (Reason, Duration)> {
         self.envelopes.take(identity, now.tick).map_err(|wait| (Reason::TRANSPORT_RATE_LIMITED, wait))?;
+        if message.body == Body::Introduction && !self.has_disk() {
+            // CUS-21, RLY-60: whether it would have had to wait does not show.
+            return Err((Reason::POLICY_RATE_LIMITED, DISK_RETRY));
+        }
         let by_policy = |wait| (Reason::POLICY_RATE_LIMITED, wait);
         match message.body {
             Body::Invite => self.invites.take(identity, now.tick).map_err(by_policy),
@@ -585,6 +749,7 @@ impl Host {
             // WS-8: the connection spoke for another device so far.
             if before != device {
                 self.unbind(now, conn, &before, out);
+                self.take_back(now, conn, out);
             }
             // Nobody needs to say hello often; each one is work.
             self.count_refusal(now, conn, out);
@@ -606,7 +771,7 @@ impl Host {
         self.transmit(conn, None, reply, out); // HEL-4, before anything that waited
         out.push(Output::Event(Event::Bound(conn)));
         self.engine.handle(now, engine::Input::Bind { device, identity }, &mut self.routed);
-        self.carry_out(now, Some(conn), out);
+        self.carry_out(now, None, out);
     }
 
     fn is_for_us(&self, conn: Conn, audience: Option<&str>) -> bool {
@@ -679,13 +844,17 @@ impl Host {
         !connection.lacking.is_empty()
     }
 
-    fn park(&mut self, now: Now, conn: Conn, frame: &str, out: &mut Vec<Output>) {
+    fn park(&mut self, now: Now, conn: Conn, parked: Parked, out: &mut Vec<Output>) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        if connection.parked.len() >= MAX_PARKED || connection.parked_bytes + frame.len() > MAX_PARKED_BYTES {
+        let size = match &parked {
+            Parked::Frame(frame) => frame.len(),
+            Parked::Asked(mark) => mark.len(),
+        };
+        if connection.parked.len() >= MAX_PARKED || connection.parked_bytes + size > MAX_PARKED_BYTES {
             return self.close(now, conn, Close::Abuse, out);
         }
-        connection.parked_bytes += frame.len();
-        connection.parked.push_back(frame.into());
+        connection.parked_bytes += size;
+        connection.parked.push_back(parked);
     }
 
     fn answered(&mut self, now: Now, did: &Did, document: Option<Document>, out: &mut Vec<Output>) {
@@ -717,15 +886,20 @@ impl Host {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let mut waiting = std::mem::take(&mut connection.parked);
         connection.parked_bytes = 0;
-        while let Some(frame) = waiting.pop_front() {
-            if !self.judge(now, conn, &frame, out) {
-                // It waits for another document, and the rest wait behind it.
-                for frame in waiting {
-                    self.park(now, conn, &frame, out);
+        while let Some(parked) = waiting.pop_front() {
+            match parked {
+                Parked::Frame(frame) => {
+                    if !self.judge(now, conn, &frame, out) {
+                        // It waits for another document, and the rest wait behind it.
+                        for parked in waiting {
+                            self.park(now, conn, parked, out);
+                        }
+                        return;
+                    }
                 }
-                return;
+                Parked::Asked(mark) => self.asked_by(now, conn, mark, out),
             }
-            if !self.connections.get(&conn).is_some_and(|connection| !matches!(connection.state, State::Closing)) {
+            if !self.is_open(conn) {
                 return;
             }
         }
@@ -733,8 +907,10 @@ impl Host {
 
     // What the engine wants
 
-    /// Carries out what the engine decided; `conn` is where the message came in, for answers to its sender.
-    fn carry_out(&mut self, now: Now, conn: Option<Conn>, out: &mut Vec<Output>) {
+    /// Carries out what the engine decided; `from` is the device that sent the message, for answers to it.
+    fn carry_out(&mut self, now: Now, from: Option<&Did>, out: &mut Vec<Output>) {
+        let conn = from.and_then(|from| self.devices.get(from)).copied();
+        self.write_down(from, out);
         // What cannot be handed over goes back in, and the engine then queues it: it cannot come back a second time.
         for _ in 0..2 {
             if self.routed.is_empty() {
@@ -743,19 +919,24 @@ impl Host {
             let mut back = Vec::new();
             for output in std::mem::take(&mut self.routed) {
                 match output {
-                    engine::Output::Deliver { leg: to, message, .. } | engine::Output::Forward { to, message, .. } => {
-                        match self.devices.get(&to) {
-                            Some(conn) => {
-                                out.push(Output::Event(Event::Delivered(message.body.kind())));
-                                self.transmit(*conn, session_of(&message), message.text.clone(), out);
+                    engine::Output::Deliver { leg, message, place, .. } => {
+                        match (self.devices.get(&leg).copied(), place) {
+                            (Some(to), place) => self.deliver(now, to, leg, message, place, from, out),
+                            (None, Some(Place { address, number, deadline })) => {
+                                let (deadline, on_disk) = (Some(deadline), true);
+                                back.push(engine::Input::Returned { number, address, deadline, message, on_disk });
                             }
-                            None => back.push(engine::Input::Undelivered { to, message }),
+                            (None, None) => back.push(engine::Input::Undelivered { to: leg, message }),
                         }
                     }
+                    engine::Output::Forward { to: device, message, .. } => match self.devices.get(&device).copied() {
+                        Some(to) => self.deliver(now, to, device, message, None, from, out),
+                        None => back.push(engine::Input::Undelivered { to: device, message }),
+                    },
                     engine::Output::Refuse { to, session, reason, .. } => {
                         let message = Arc::new(self.reject(now, to.clone(), session, reason));
-                        match self.devices.get(&to) {
-                            Some(conn) => self.transmit(*conn, Some(session), message.text.clone(), out),
+                        match self.devices.get(&to).copied() {
+                            Some(at) => self.deliver(now, at, to, message, None, None, out),
                             None => back.push(engine::Input::Undelivered { to, message }),
                         }
                     }
@@ -792,7 +973,228 @@ impl Host {
             for input in back {
                 self.engine.handle(now, input, &mut self.routed);
             }
+            self.write_down(from, out);
         }
+    }
+
+    // Custody
+
+    /// Hands a message to a device and keeps it until the device has acknowledged it.
+    #[expect(clippy::too_many_arguments, reason = "what is known of a delivery comes from two sides")]
+    fn deliver(
+        &mut self,
+        now: Now,
+        to: Conn,
+        device: Did,
+        message: Arc<Message>,
+        place: Option<Place>,
+        origin: Option<&Did>,
+        out: &mut Vec<Output>,
+    ) {
+        out.push(Output::Event(Event::Delivered(message.body.kind())));
+        let delivery = match place {
+            // It has waited: it is on disk, and who sent it was told so long ago.
+            Some(Place { address, number, deadline }) => {
+                Delivery { number, address, deadline: Some(deadline), message, at: now.tick, kept: true, origin: None }
+            }
+            None => {
+                let (number, origin) = (self.engine.number(), origin.cloned());
+                if let Some(origin) = &origin {
+                    self.owed.entry(origin.clone()).or_default().open.insert(number, Some(to));
+                }
+                Delivery { number, address: device, deadline: None, message, at: now.tick, kept: false, origin }
+            }
+        };
+        let Some(connection) = self.connections.get_mut(&to) else { return };
+        self.unacknowledged += 1;
+        if connection.custody.push(delivery) {
+            self.hand_on(now, to, out);
+        } else {
+            self.close(now, to, Close::Unread, out);
+        }
+    }
+
+    /// Sends what the connection's window allows, and asks after it when it is time to.
+    fn hand_on(&mut self, now: Now, conn: Conn, out: &mut Vec<Output>) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        while let Some(message) = connection.custody.next(now.tick) {
+            out.push(Output::Transmit { conn, session: session_of(&message), frame: message.text.clone() });
+        }
+        if let Some(number) = connection.custody.question(now.tick) {
+            out.push(Output::Question { conn, number });
+        }
+        self.look_after(conn);
+    }
+
+    fn look_after(&mut self, conn: Conn) {
+        let writable = self.has_disk();
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let due = connection.custody.due(writable);
+        if due != connection.look {
+            if let Some(earlier) = std::mem::replace(&mut connection.look, due) {
+                self.looks.remove(&(earlier, conn));
+            }
+            if let Some(due) = due {
+                self.looks.insert((due, conn));
+            }
+        }
+    }
+
+    /// CUS-13: what a device does not acknowledge soon goes to disk, while it is on its way.
+    fn keep_overdue(&mut self, now: Now, conn: Conn, out: &mut Vec<Output>) {
+        if !self.has_disk() {
+            return;
+        }
+        loop {
+            let Some(connection) = self.connections.get_mut(&conn) else { return };
+            let Some(delivery) = connection.custody.overdue(now.tick) else { return };
+            let deadline = self.engine.deadline(&delivery.message);
+            let place = Place { address: delivery.address.clone(), number: delivery.number, deadline };
+            let (origin, text) = (delivery.origin.clone(), delivery.message.text.clone());
+            self.write_for(origin.as_ref(), Write::Hold(Kept { place, text }), out);
+        }
+    }
+
+    /// CUS-14: what a connection that is gone did not acknowledge waits for its device again.
+    fn take_back(&mut self, now: Now, conn: Conn, out: &mut Vec<Output>) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let returned = connection.custody.take();
+        self.unacknowledged -= returned.len();
+        self.look_after(conn);
+        self.engine.set_disk(self.has_disk());
+        for Delivery { number, address, deadline, message, kept, origin, .. } in returned {
+            let input = engine::Input::Returned { number, address, deadline, message, on_disk: kept };
+            self.engine.handle(now, input, &mut self.routed);
+            self.carry_out(now, origin.as_ref(), out);
+            if let Some(origin) = origin
+                && self.owed.get(&origin).is_some_and(|owed| matches!(owed.open.get(&number), Some(Some(_))))
+            {
+                self.safe(&origin, number, out); // it does not wait for the disk, so its sender was told of its refusal
+            }
+        }
+    }
+
+    fn is_open(&self, conn: Conn) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| !matches!(connection.state, State::Closing))
+    }
+
+    /// A device says what it has.
+    fn reached(&mut self, now: Now, conn: Conn, number: u64, out: &mut Vec<Output>) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let State::Bound { device, .. } = &connection.state else { return };
+        let device = device.clone();
+        let theirs = connection.custody.acknowledge(number);
+        self.unacknowledged -= theirs.len();
+        for delivery in theirs {
+            if delivery.kept {
+                self.write_for(Some(&device), Write::Release(delivery.number), out); // CUS-12
+            }
+            if let Some(origin) = &delivery.origin {
+                self.safe(origin, delivery.number, out);
+            }
+        }
+        self.hand_on(now, conn, out);
+    }
+
+    /// A connection asks whether what it sent is safe.
+    fn asked_by(&mut self, now: Now, conn: Conn, mark: Vec<u8>, out: &mut Vec<Output>) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if matches!(connection.state, State::Closing) || mark.len() > MAX_MARK {
+            return;
+        }
+        if !connection.parked.is_empty() {
+            return self.park(now, conn, Parked::Asked(mark), out); // what came before it has not been judged yet
+        }
+        let State::Bound { device, .. } = &connection.state else {
+            return out.push(Output::Vouch { conn, mark }); // it has sent nothing that was routed
+        };
+        let Some(owed) = self.owed.get_mut(device) else { return out.push(Output::Vouch { conn, mark }) };
+        if owed.questions.len() >= MAX_QUESTIONS {
+            owed.questions.pop_back();
+        }
+        owed.questions.push_back((self.engine.number(), conn, mark));
+        let recipients: BTreeSet<Conn> = owed.open.values().copied().flatten().collect();
+        for recipient in recipients {
+            if let Some(connection) = self.connections.get_mut(&recipient) {
+                connection.custody.hurry();
+                self.hand_on(now, recipient, out);
+            }
+        }
+    }
+
+    fn stored(&mut self, count: u64, out: &mut Vec<Output>) {
+        self.stored = self.stored.max(count);
+        while self.unstored.front().is_some_and(|(write, ..)| *write <= count) {
+            if let Some((_, origin, number)) = self.unstored.pop_front() {
+                self.safe(&origin, number, out);
+            }
+        }
+    }
+
+    /// The envelope with this number has left our hands, or is on disk, or was refused; then the error is out (CUS-4).
+    fn safe(&mut self, origin: &Did, number: u64, out: &mut Vec<Output>) {
+        let Some(owed) = self.owed.get_mut(origin) else { return };
+        if owed.open.remove(&number).is_none() {
+            return;
+        }
+        let first = owed.open.first_key_value().map(|(number, _)| *number);
+        let is_safe = |before: u64| first.is_none_or(|first| first >= before);
+        let mut ids = Vec::new();
+        while owed.ids.front().is_some_and(|(before, _)| is_safe(*before)) {
+            ids.extend(owed.ids.pop_front().map(|(_, id)| id));
+        }
+        // CUS-1
+        while owed.questions.front().is_some_and(|(before, ..)| is_safe(*before)) {
+            if let Some((_, conn, mark)) = owed.questions.pop_front()
+                && self.connections.contains_key(&conn)
+            {
+                out.push(Output::Vouch { conn, mark });
+            }
+        }
+        if first.is_none() {
+            self.owed.remove(origin);
+        }
+        for id in ids {
+            self.remember(id, out);
+        }
+    }
+
+    /// RPL-3, RPL-6. A disk that does not keep up is not given more of what can be done without: whom it is for checks it, too.
+    fn remember(&mut self, id: Recorded, out: &mut Vec<Output>) {
+        if self.written - self.stored < MAX_UNSTORED {
+            self.write(Write::Seen(id), out);
+        }
+    }
+
+    /// Passes on what the engine wants on disk; what is new there came from `origin`.
+    fn write_down(&mut self, origin: Option<&Did>, out: &mut Vec<Output>) {
+        let writes: Vec<Write> = self.engine.writes().collect();
+        for write in writes {
+            self.write_for(origin, write, out);
+        }
+    }
+
+    /// Writes, and remembers who waits for it.
+    fn write_for(&mut self, origin: Option<&Did>, write: Write, out: &mut Vec<Output>) {
+        let number = match &write {
+            Write::Hold(Kept { place, .. }) => Some(place.number),
+            Write::Release(number) => Some(*number),
+            Write::Device(_) | Write::NoDevice(_) | Write::Seen(_) => None,
+        };
+        if let (Some(number), Some(origin)) = (number, origin) {
+            self.owed.entry(origin.clone()).or_default().open.insert(number, None);
+            self.unstored.push_back((self.written + 1, origin.clone(), number));
+        }
+        self.write(write, out);
+    }
+
+    fn write(&mut self, write: Write, out: &mut Vec<Output>) {
+        self.written += 1;
+        out.push(Output::Write(write));
+    }
+
+    fn has_disk(&self) -> bool {
+        self.writable && self.written - self.stored < MAX_UNSTORED
     }
 
     fn transmit(&self, conn: Conn, session: Option<Ulid>, frame: Arc<str>, out: &mut Vec<Output>) {

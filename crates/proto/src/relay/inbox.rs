@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::kept::{Kept, Write};
 use super::message::{Body, Message};
 use crate::wire::{Did, Ulid};
 
@@ -73,9 +74,16 @@ impl Ledger {
         {
             return Err(Full::Share);
         }
-        self.total = total;
-        self.senders.insert(message.from.clone(), sender);
+        self.book(message);
         Ok(())
+    }
+
+    /// Books `message`, however much that makes.
+    fn book(&mut self, message: &Message) {
+        let size = message.text.len();
+        self.total = self.total.with(size);
+        let sender = self.senders.entry(message.from.clone()).or_default();
+        *sender = sender.with(size);
     }
 
     /// Books `message` out again.
@@ -103,6 +111,17 @@ impl Ledger {
     }
 }
 
+/// Where an envelope waits, or goes back to if it turns out that its recipient did not get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The address.
+    pub address: Did,
+    /// Its arrival, counted across all inboxes: they are in this order.
+    pub number: u64,
+    /// Until when it waits, in Unix seconds (SNF-2).
+    pub deadline: u64,
+}
+
 /// Every queue of the relay, by the address as written in `to`.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -113,6 +132,8 @@ pub(super) struct Inbox {
     for_strangers: BTreeMap<u64, Did>,
     /// The next arrival number.
     arrivals: u64,
+    /// What is to be put on disk or taken off it, in order.
+    pub(super) writes: Vec<Write>,
 }
 
 /// One address's envelopes, in arrival order.
@@ -152,30 +173,62 @@ impl Inbox {
         if !known {
             if self.for_strangers.len() >= MAX_FOR_STRANGERS
                 && let Some((oldest, address)) = self.for_strangers.pop_first()
+                && self.remove(&address, oldest, ledger).is_some()
             {
-                self.remove(&address, oldest, ledger);
+                self.writes.push(Write::Release(oldest));
             }
             self.for_strangers.insert(self.arrivals, to.clone());
         }
-        let queue = self.queues.entry(to.clone()).or_default();
-        queue.introductions += usize::from(introduction);
-        queue.bytes += message.text.len();
-        queue.held.insert(self.arrivals, Held { message, deadline });
-        self.deadlines.insert((deadline, self.arrivals, to.clone()));
-        self.arrivals += 1;
+        let place = Place { address: to.clone(), number: self.number(), deadline };
+        self.writes.push(Write::Hold(Kept { place: place.clone(), text: message.text.clone() }));
+        self.insert(place, message);
         Ok(())
     }
 
-    /// Takes out all that waits under `to`, in arrival order. Some of it may be too old for its receiver by now, which is
-    /// the receiver's business (SNF-7).
-    pub(super) fn flush(&mut self, to: &Did, ledger: &mut Ledger) -> Vec<Arc<Message>> {
+    /// Puts `message` where it was before, or where it would have been had its recipient been away. It was let in once, so no
+    /// limit stands in its way. What is not on disk yet goes there.
+    pub(super) fn put_back(&mut self, place: Place, message: Arc<Message>, on_disk: bool, ledger: &mut Ledger) {
+        ledger.book(&message);
+        if !on_disk {
+            self.writes.push(Write::Hold(Kept { place: place.clone(), text: message.text.clone() }));
+        }
+        self.insert(place, message);
+    }
+
+    /// Puts back what was on disk when the relay last stopped.
+    pub(super) fn restore(&mut self, place: Place, message: Message, known: bool, ledger: &mut Ledger) {
+        self.arrivals = self.arrivals.max(place.number.saturating_add(1));
+        if !known {
+            self.for_strangers.insert(place.number, place.address.clone());
+        }
+        self.put_back(place, Arc::new(message), true, ledger);
+    }
+
+    /// A new arrival's number.
+    pub(super) fn number(&mut self) -> u64 {
+        let number = self.arrivals;
+        self.arrivals += 1;
+        number
+    }
+
+    fn insert(&mut self, Place { address, number, deadline }: Place, message: Arc<Message>) {
+        let queue = self.queues.entry(address.clone()).or_default();
+        queue.introductions += usize::from(message.body == Body::Introduction);
+        queue.bytes += message.text.len();
+        queue.held.insert(number, Held { message, deadline });
+        self.deadlines.insert((deadline, number, address));
+    }
+
+    /// Takes out all that waits under `to`, in arrival order; on disk it stays until its recipient has it. Some of it may be
+    /// too old for its receiver by now, which is the receiver's business (SNF-7).
+    pub(super) fn flush(&mut self, to: &Did, ledger: &mut Ledger) -> Vec<(Place, Arc<Message>)> {
         let Some(queue) = self.queues.remove(to) else { return Vec::new() };
         let mut flushed = Vec::with_capacity(queue.held.len());
         for (arrival, held) in queue.held {
             self.deadlines.remove(&(held.deadline, arrival, to.clone()));
             self.for_strangers.remove(&arrival);
             ledger.give_back(&held.message);
-            flushed.push(held.message);
+            flushed.push((Place { address: to.clone(), number: arrival, deadline: held.deadline }, held.message));
         }
         flushed
     }
@@ -190,6 +243,7 @@ impl Inbox {
     pub(super) fn withdraw(&mut self, to: &Did, id: Ulid, ledger: &mut Ledger) -> Option<Arc<Message>> {
         let held = &self.queues.get(to)?.held;
         let arrival = held.iter().find(|(_, held)| held.message.id == id).map(|(arrival, _)| *arrival)?;
+        self.writes.push(Write::Release(arrival));
         self.remove(to, arrival, ledger)
     }
 
@@ -205,6 +259,7 @@ impl Inbox {
         due.into_iter()
             .filter_map(|(address, arrival)| {
                 let message = self.remove(&address, arrival, ledger)?;
+                self.writes.push(Write::Release(arrival));
                 Some((address, message))
             })
             .collect()

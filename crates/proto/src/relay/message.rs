@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::envelope::Verified;
 use crate::wire::token::Status;
-use crate::wire::{self, Did, Reason, Ulid};
+use crate::wire::{self, Did, Envelope, Reason, Ulid, json};
 
 /// A verified message as the routing rules see it: the members they decide on, and the received text, which leaves as
 /// it came (ENV-5, RLY-1).
@@ -32,8 +32,19 @@ impl Message {
     /// What routing reads of a message that the pipeline accepted (RLY-1), with its text.
     #[must_use]
     pub fn of(verified: &Verified<wire::Message>) -> Self {
+        Self::read(verified.message(), verified.text().clone())
+    }
+
+    /// The message that the relay itself once put away as `text`, having verified it; `None` if it is none. Nothing that a
+    /// peer says goes this way.
+    pub(super) fn put_away(text: Arc<str>) -> Option<Self> {
+        let payload = Envelope::parse(&text).ok()?.payload_bytes();
+        let message = wire::Message::from_json(json::parse(str::from_utf8(&payload).ok()?).ok()?.root).ok()?;
+        Some(Self::read(&message, text))
+    }
+
+    fn read(message: &wire::Message, text: Arc<str>) -> Self {
         use wire::Message as M;
-        let message = verified.message();
         let (body, in_reply_to) = match message {
             M::Introduction(_) => (Body::Introduction, None),
             M::Invite(_) => (Body::Invite, None),
@@ -52,7 +63,7 @@ impl Message {
             in_reply_to,
             expires_at: Some(common.expires_at),
             body,
-            text: verified.text().clone(),
+            text,
         }
     }
 }

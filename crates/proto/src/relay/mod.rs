@@ -25,9 +25,11 @@
 //! message costs a walk over all attempts, queues or devices.
 
 mod attempt;
+mod custody;
 mod engine;
 pub mod host;
 mod inbox;
+mod kept;
 mod message;
 pub mod rate;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use engine::{
 pub use host::Host;
 pub use inbox::{
     MAX_BYTES_PER_SENDER, MAX_FOR_STRANGERS, MAX_HELD, MAX_HELD_BYTES, MAX_INTRODUCTIONS, MAX_PER_SENDER, MAX_QUEUED,
-    MAX_QUEUED_BYTES,
+    MAX_QUEUED_BYTES, Place,
 };
+pub use kept::{Kept, KeptDevice, Memory, Write};
 pub use message::{Body, Message};

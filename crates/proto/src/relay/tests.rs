@@ -126,7 +126,7 @@ fn ringing() -> Body {
 fn told(output: &Output) -> String {
     let kind = |message: &Message| message.body.kind().as_str();
     match output {
-        Output::Deliver { leg, message, path } => format!("{} to {} {path:?}", kind(message), name(leg)),
+        Output::Deliver { leg, message, path, .. } => format!("{} to {} {path:?}", kind(message), name(leg)),
         Output::Forward { to, leg, message } => {
             let reason = match &message.body {
                 Body::Reject { reason } => format!(" {reason}"),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use dsip_proto::envelope::Signer;
 use dsip_proto::identity::{Delegation, Document, SecretKey, delegate};
-use dsip_proto::relay::SILENT_LEG;
 use dsip_proto::relay::host::{Close, Config, Conn, HELLO_DEADLINE, Host, Input, Output, Turn};
 use dsip_proto::relay::rate::Rate;
+use dsip_proto::relay::{Memory, SILENT_LEG};
 use dsip_proto::time::{Now, Seed, Tick, Wall};
 use dsip_proto::turn::{Grant, Issuer, Ports};
 use dsip_proto::wire::media::{ClaimedIdentity, MediaDescriptor, Transport, VersionBlock};
 use dsip_proto::wire::message::{self, Common};
 use dsip_proto::wire::token::{BindingId, CodecId, Direction, MediaType, ProfileId, TransportId};
-use dsip_proto::wire::{Did, Envelope, Message, Ulid};
+use dsip_proto::wire::{Did, Envelope, Message, Reason, Ulid};
 use serde_json::Value;
 
 const START: u64 = 1_800_000_000;
@@ -21,20 +21,20 @@ const START: u64 = 1_800_000_000;
 /// How long the devices' delegations are valid.
 const DELEGATED: u64 = 3600;
 
-struct World {
-    host: Host,
-    now: Now,
+pub(crate) struct World {
+    pub(crate) host: Host,
+    pub(crate) now: Now,
     ids: u128,
 }
 
-struct Device {
-    signer: Signer,
-    did: Did,
-    identity: Did,
+pub(crate) struct Device {
+    pub(crate) signer: Signer,
+    pub(crate) did: Did,
+    pub(crate) identity: Did,
 }
 
 impl Device {
-    fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         let identity = SecretKey::from_bytes(&[seed; 32]);
         let kid = identity.public().kid();
         Self::of(seed, &identity, &kid)
@@ -50,7 +50,7 @@ impl Device {
 }
 
 impl World {
-    fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         let now = Now { tick: Tick::from_micros(1_000_000), wall: Wall::from_secs(START) };
@@ -58,25 +58,32 @@ impl World {
         Self { host: Host::new(config, signer, Seed::new([7; 32])), now, ids: 0 }
     }
 
-    fn pass(&mut self, by: Duration) -> Vec<Output> {
+    /// The relay stops, and another one starts with what the first one kept.
+    pub(crate) fn restart(&mut self, memory: Memory) {
+        let signer = Signer::of_key(SecretKey::from_bytes(&[200; 32]));
+        self.host = Host::new(Config::default(), signer, Seed::new([8; 32]));
+        self.host.restore(memory, self.now);
+    }
+
+    pub(crate) fn pass(&mut self, by: Duration) -> Vec<Output> {
         self.now = self.now.later(by);
         self.input(Input::Tick)
     }
 
-    fn input(&mut self, input: Input<'_>) -> Vec<Output> {
+    pub(crate) fn input(&mut self, input: Input<'_>) -> Vec<Output> {
         let mut out = Vec::new();
         self.host.handle(self.now, input, &mut out);
         out
     }
 
-    fn connect(&mut self, conn: u64) -> Conn {
+    pub(crate) fn connect(&mut self, conn: u64) -> Conn {
         let conn = Conn(conn);
         self.input(Input::Connected { conn, from: [192, 0, 2, 1].into(), at: None });
         conn
     }
 
     /// A connection on which `device` has said hello.
-    fn bind(&mut self, conn: u64, device: &Device) -> Conn {
+    pub(crate) fn bind(&mut self, conn: u64, device: &Device) -> Conn {
         let conn = self.connect(conn);
         let hello = self.hello(device);
         let out = self.say(conn, &device.signer.sign(&hello));
@@ -84,11 +91,11 @@ impl World {
         conn
     }
 
-    fn say(&mut self, conn: Conn, envelope: &Envelope) -> Vec<Output> {
+    pub(crate) fn say(&mut self, conn: Conn, envelope: &Envelope) -> Vec<Output> {
         self.input(Input::Received { conn, frame: &envelope.text() })
     }
 
-    fn common(&mut self, from: &Did) -> Common {
+    pub(crate) fn common(&mut self, from: &Did) -> Common {
         self.ids += 1;
         let issued_at = self.now.wall.secs();
         Common {
@@ -100,7 +107,7 @@ impl World {
         }
     }
 
-    fn hello(&mut self, device: &Device) -> Message {
+    pub(crate) fn hello(&mut self, device: &Device) -> Message {
         message::Hello {
             common: self.common(&device.did),
             on_behalf_of: Some(device.identity.clone()),
@@ -111,7 +118,7 @@ impl World {
         .into()
     }
 
-    fn invite(&mut self, from: &Device, to: &Did) -> Message {
+    pub(crate) fn invite(&mut self, from: &Device, to: &Did) -> Message {
         let mut common = self.common(&from.did);
         common.dsip = VersionBlock::new(&[ProfileId::INTERACTIVE_MEDIA]);
         message::Invite {
@@ -127,7 +134,15 @@ impl World {
         .into()
     }
 
-    fn introduction(&mut self, from: &Device, to: &Did) -> Message {
+    /// A `bye` of no session anybody knows: it goes by its recipient alone.
+    pub(crate) fn bye(&mut self, from: &Device, to: &Did, detail: &str) -> Message {
+        let mut common = self.common(&from.did);
+        common.dsip = VersionBlock::new(&[ProfileId::INTERACTIVE_MEDIA]);
+        let (session, reason, detail) = (Ulid::from_bits(5), Reason::USER_HANGUP, Some(detail.to_owned()));
+        message::Bye { common, to: to.clone(), session, reason, detail, retry_after: None }.into()
+    }
+
+    pub(crate) fn introduction(&mut self, from: &Device, to: &Did) -> Message {
         let common = self.common(&from.did);
         let identity = ClaimedIdentity { display_name: None, claims: None };
         message::Introduction { common, to: to.clone(), identity, purpose: None, contact_token: None }.into()
@@ -135,7 +150,7 @@ impl World {
 }
 
 /// The payloads of what is sent on `conn`.
-fn heard(out: &[Output], conn: Conn) -> Vec<Value> {
+pub(crate) fn heard(out: &[Output], conn: Conn) -> Vec<Value> {
     out.iter()
         .filter_map(|output| match output {
             Output::Transmit { conn: to, frame, .. } if *to == conn => Some(payload(frame)),
@@ -144,12 +159,12 @@ fn heard(out: &[Output], conn: Conn) -> Vec<Value> {
         .collect()
 }
 
-fn payload(frame: &Arc<str>) -> Value {
+pub(crate) fn payload(frame: &Arc<str>) -> Value {
     let envelope = Envelope::parse(frame).expect("an envelope");
     serde_json::from_slice(&envelope.payload_bytes()).expect("JSON")
 }
 
-fn closed(out: &[Output]) -> Vec<(Conn, Close)> {
+pub(crate) fn closed(out: &[Output]) -> Vec<(Conn, Close)> {
     out.iter()
         .filter_map(|output| match output {
             Output::Close { conn, why } => Some((*conn, *why)),
@@ -158,7 +173,7 @@ fn closed(out: &[Output]) -> Vec<(Conn, Close)> {
         .collect()
 }
 
-fn reasons(out: &[Output], conn: Conn) -> Vec<String> {
+pub(crate) fn reasons(out: &[Output], conn: Conn) -> Vec<String> {
     heard(out, conn).iter().filter_map(|said| Some(said.get("reason")?.as_str()?.to_owned())).collect()
 }
 

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod agent;
+mod custody;
 mod host;
 mod own;
 mod properties;

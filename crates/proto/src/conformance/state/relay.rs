@@ -114,7 +114,7 @@ fn received(message: &Members<'_>) -> Result<Message, String> {
 
 fn emission(output: Output) -> Value {
     match output {
-        Output::Deliver { leg, message, path } => {
+        Output::Deliver { leg, message, path, .. } => {
             let with_id = matches!(path, Path::Plain | Path::Flush | Path::LateLeg);
             let reason = match &message.body {
                 Body::Cancel { reason } if path == Path::Withdrawal => shown(reason),

@@ -148,7 +148,11 @@ impl World {
                     assert!(self.open.contains(&conn), "spoke to {conn:?}, which is closed")
                 }
                 Output::Close { conn, .. } => assert!(self.open.remove(&conn), "closed {conn:?} twice, or a stranger"),
-                Output::Remember(_) | Output::Ask(_) | Output::Event(_) => {}
+                Output::Write(_)
+                | Output::Ask(_)
+                | Output::Question { .. }
+                | Output::Vouch { .. }
+                | Output::Event(_) => {}
             }
         }
         let load = self.host.load();

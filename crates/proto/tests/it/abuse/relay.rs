@@ -136,7 +136,7 @@ impl World {
 
     fn check(&mut self, output: &Output, all: &mut Vec<Output>) {
         match output {
-            Output::Deliver { leg, message, path } => {
+            Output::Deliver { leg, message, path, .. } => {
                 if self.bound.contains(leg) {
                     self.deliver(leg, message, *path);
                 } else {

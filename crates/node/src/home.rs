@@ -1,11 +1,10 @@
-//! What a node keeps: its key, its certificate, and ids that must not be accepted twice.
+//! What a node is: its key and its certificate.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use dsip_endpoint::home::Home;
 use dsip_proto::envelope::Signer;
 use dsip_proto::identity::SecretKey;
 use dsip_proto::turn::Issuer;
@@ -76,9 +75,9 @@ impl NodeHome {
         Signer::of_key(SecretKey::from_bytes(&self.seed()))
     }
 
-    /// The log of ids that outlive a restart.
-    pub(crate) fn seen(&self) -> Home {
-        Home::at(&self.dir)
+    /// Where all of it lies.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Writes the certificate where others can take it from.

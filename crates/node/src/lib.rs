@@ -15,6 +15,7 @@ mod http;
 mod memory;
 mod quic;
 mod relay;
+mod store;
 mod turn;
 mod ws;
 
@@ -40,6 +41,7 @@ use tokio::task::JoinSet;
 pub use admission::Limits;
 pub use dsip_media::turn::server::Counts as TurnCounts;
 pub use relay::Counts;
+pub use store::Error as StoreError;
 pub use turn::{Config as TurnConfig, Limits as TurnLimits};
 
 /// How far beyond the signaling port a free one is looked for.
@@ -163,9 +165,14 @@ pub enum StartError {
     /// The DHT cannot be set up, or cannot listen.
     #[error(transparent)]
     Dht(#[from] dht::Error),
-    /// The home cannot be used.
-    #[error(transparent)]
-    Home(#[from] dsip_endpoint::home::Error),
+    /// The store cannot be opened.
+    #[error("the store in {home}: {source}")]
+    Store {
+        /// The node's home.
+        home: String,
+        /// What is wrong.
+        source: store::Error,
+    },
 }
 
 /// A running node. Dropping it ends it at once, [`shutdown`](Self::shutdown) in order.

@@ -90,7 +90,7 @@ async fn connection(incoming: Incoming, from: SocketAddr, port: u16, relay: Rela
     if relay.inputs.send(Input::Connected { conn, from: from.ip(), at, outbox }).await.is_err() {
         return;
     }
-    let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
+    let deliver = Deliver::new(relay.inputs.clone(), move |heard| Some(Input::Heard { conn, heard }));
     let proof = async {
         handshake.await;
         drop(unproven);

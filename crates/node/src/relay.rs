@@ -7,29 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dsip_endpoint::clock;
-use dsip_endpoint::link::{self, Outbox, SendError, Stream};
+use dsip_endpoint::link::{self, Heard, Outbox, SendError, Stream};
 use dsip_endpoint::resolve::Resolver;
-use dsip_proto::envelope::HeldId;
 use dsip_proto::identity::Document;
-use dsip_proto::relay::Load;
 use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output};
+use dsip_proto::relay::{Load, Write};
 use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::Did;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
-use crate::StartError;
 use crate::home::NodeHome;
+use crate::store::{Progress, Store};
+use crate::{StartError, named};
 
 /// Inputs that may wait for the rules. Every connection waits with one frame at most, so this is their fair queue.
 const WAITING: usize = 1024;
 
 /// Inputs handled between two looks at the clock.
 const BATCH: usize = 64;
-
-/// Ids that may wait for the disk.
-const UNWRITTEN: usize = 4096;
 
 /// How long to sleep when nothing is due.
 const NOTHING_DUE: Duration = Duration::from_secs(3600);
@@ -40,7 +37,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// What happens to the relay.
 pub(crate) enum Input {
     Connected { conn: Conn, from: IpAddr, at: Option<String>, outbox: Outbox },
-    Received { conn: Conn, frame: String },
+    Heard { conn: Conn, heard: Heard },
     Closed { conn: Conn },
     Answer { did: Did, document: Option<Document> },
 }
@@ -82,6 +79,10 @@ pub struct Counts {
     pub attempts: usize,
     /// Envelopes held for devices that are away, or for late legs.
     pub held: usize,
+    /// Envelopes handed to devices that have not acknowledged them.
+    pub unacknowledged: usize,
+    /// Whether the disk takes no more writes, so that what would have to wait is refused.
+    pub disk_refuses: bool,
 }
 
 /// Reads the counts.
@@ -110,19 +111,9 @@ pub(crate) fn start(
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let mut host = Host::new(config, home.signer(), Seed::new(seed));
-    let (mut log, seen) = home.seen().seen(now.wall.secs())?;
-    // Whose they were matters for nobody's limit any more.
-    host.restore(seen.into_iter().map(|(id, until)| HeldId { id, sender: home.did().clone(), until }), now);
-
-    // Writing waits for the disk, and routing must not wait for that: the recipients keep their own log.
-    let (unwritten, mut to_write) = mpsc::channel::<HeldId>(UNWRITTEN);
-    tasks.spawn_blocking(move || {
-        while let Some(held) = to_write.blocking_recv() {
-            if let Err(error) = log.record(held.id, held.until, clock::now().wall.secs()) {
-                tracing::warn!(%error, "an id may be accepted again after a restart");
-            }
-        }
-    });
+    let (store, memory) =
+        Store::open(home.dir(), home.did()).map_err(|source| StartError::Store { home: named(home.dir()), source })?;
+    host.restore(memory, now);
 
     let (inputs, received) = mpsc::channel(WAITING);
     let counts = Watch::default();
@@ -132,7 +123,8 @@ pub(crate) fn start(
         outboxes: HashMap::new(),
         counts: Counts::default(),
         shown: counts.clone(),
-        unwritten,
+        store,
+        writes: Vec::new(),
         resolver,
         answers: inputs.downgrade(),
     };
@@ -145,7 +137,9 @@ struct Driver {
     outboxes: HashMap<Conn, Outbox>,
     counts: Counts,
     shown: Watch,
-    unwritten: mpsc::Sender<HeldId>,
+    store: Store,
+    /// What the rules want written, on its way to the store.
+    writes: Vec<Write>,
     resolver: Resolver,
     answers: mpsc::WeakSender<Input>,
 }
@@ -166,6 +160,19 @@ impl Driver {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => break,
+                progress = self.store.changed() => {
+                    let Progress { stored, writable } = progress;
+                    let now = clock::now();
+                    self.host.handle(now, host::Input::Stored { count: stored }, &mut out);
+                    if self.counts.disk_refuses == writable {
+                        self.counts.disk_refuses = !writable;
+                        self.host.handle(now, host::Input::Disk { writable }, &mut out);
+                    }
+                    self.perform(&mut out);
+                    self.store.write(&mut self.writes);
+                    self.show();
+                    continue;
+                }
                 count = inputs.recv_many(&mut batch, BATCH) => if count == 0 { break },
                 () = alarm.as_mut() => set_for = None,
             }
@@ -178,15 +185,25 @@ impl Driver {
                 self.perform(&mut out);
             }
             self.perform(&mut out);
+            self.store.write(&mut self.writes);
             self.show();
         }
+        let conns: Vec<Conn> = self.outboxes.keys().copied().collect();
         for outbox in self.outboxes.values() {
             outbox.close(link::Close::GoingAway);
         }
         self.outboxes.clear();
+        // What was on its way and is not acknowledged waits for the next start.
+        for conn in conns {
+            self.host.handle(clock::now(), host::Input::Closed { conn }, &mut out);
+            self.perform(&mut out);
+        }
+        self.store.write(&mut self.writes);
         // The connections are told; what they still send goes nowhere.
         inputs.close();
         while inputs.recv().await.is_some() {}
+        let store = self.store;
+        drop(spawn_blocking(move || store.close()).await);
     }
 
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
@@ -195,7 +212,11 @@ impl Driver {
                 self.outboxes.insert(*conn, outbox.clone());
                 host::Input::Connected { conn: *conn, from: *from, at: at.clone() }
             }
-            Input::Received { conn, frame } => host::Input::Received { conn: *conn, frame },
+            Input::Heard { conn, heard: Heard::Frame(frame) } => host::Input::Received { conn: *conn, frame },
+            Input::Heard { conn, heard: Heard::Asked(mark) } => host::Input::Asked { conn: *conn, mark: mark.clone() },
+            Input::Heard { conn, heard: Heard::Reached(number) } => {
+                host::Input::Reached { conn: *conn, number: *number }
+            }
             Input::Closed { conn } => {
                 self.outboxes.remove(conn);
                 host::Input::Closed { conn: *conn }
@@ -221,15 +242,24 @@ impl Driver {
                 }
                 Output::Close { conn, why } => {
                     tracing::debug!(conn = conn.0, ?why, "closing");
+                    self.counts.too_slow += u64::from(why == Close::Unread);
                     if let Some(outbox) = self.outboxes.remove(&conn) {
                         outbox.close(wire(why));
                     }
                 }
                 Output::Ask(did) => self.ask(did),
-                Output::Remember(held) => {
-                    // A full queue means a disk that cannot keep up with what rates allow; see above for what is lost.
-                    if self.unwritten.try_send(held).is_err() {
-                        tracing::debug!("an id was not written down");
+                Output::Write(write) => self.writes.push(write),
+                Output::Question { conn, number } => {
+                    if let Some(outbox) = self.outboxes.get(&conn)
+                        && !outbox.ask(number)
+                    {
+                        // What is full of frames is not being read; what is closed is gone already.
+                        outbox.cut();
+                    }
+                }
+                Output::Vouch { conn, mark } => {
+                    if let Some(outbox) = self.outboxes.get(&conn) {
+                        outbox.vouch(mark);
                     }
                 }
                 Output::Event(event) => self.count(&event),
@@ -272,6 +302,7 @@ impl Driver {
         self.counts.bound = bound;
         self.counts.attempts = live;
         self.counts.held = held;
+        self.counts.unacknowledged = self.host.unacknowledged();
         self.shown.write(self.counts);
     }
 }
@@ -281,6 +312,7 @@ fn wire(why: Close) -> link::Close {
         Close::HelloMissing => link::Close::HelloMissing,
         Close::Replaced => link::Close::Replaced,
         Close::Abuse => link::Close::Abuse,
+        Close::Unread => link::Close::TooSlow,
         Close::Full => link::Close::Full,
     }
 }

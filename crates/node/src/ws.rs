@@ -81,7 +81,7 @@ async fn connection(
     if relay.inputs.send(Input::Connected { conn, from: from.ip(), at, outbox }).await.is_err() {
         return;
     }
-    let deliver = Deliver::new(relay.inputs.clone(), move |frame| Input::Received { conn, frame });
+    let deliver = Deliver::new(relay.inputs.clone(), move |heard| Some(Input::Heard { conn, heard }));
     let closed = link::ws::drive(socket, Side::Server, outgoing, deliver).await;
     tracing::debug!(conn = conn.0, %closed, "connection ended");
     // The relay has stopped if nobody takes it.

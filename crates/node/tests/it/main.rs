@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod custody;
 mod device;
 mod hostile;
+mod kill;
 mod quic;
 mod routing;
 mod turn;

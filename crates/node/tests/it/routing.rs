@@ -91,6 +91,11 @@ async fn ws_7_a_newer_connection_takes_over_and_keeps_the_binding() {
         let invite = alice.invite(&bob.identity);
         say(&caller, &invite);
         hear_exactly(&mut newest, &invite).await;
+        // What it has not acknowledged would come again on the next connection (CUS-14).
+        tokio::select! {
+            more = newest.recv() => panic!("nothing more was said: {more:?}"),
+            kept = caller.kept() => kept.expect("acknowledged"),
+        }
     }
 }
 

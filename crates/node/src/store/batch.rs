@@ -1,0 +1,64 @@
+//! What waits for the next commit.
+
+use std::collections::BTreeMap;
+
+use dsip_proto::envelope::Recorded;
+use dsip_proto::relay::{Kept, KeptDevice, Write};
+use dsip_proto::wire::Did;
+
+/// The last word on each thing: what came in between never reaches the disk. So a batch that waits for a disk that is out of
+/// order holds no more than the relay's own bounds allow.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) held: BTreeMap<u64, Option<Kept>>,
+    pub(super) devices: BTreeMap<Did, Option<KeptDevice>>,
+    pub(super) seen: Vec<Recorded>,
+    /// The number of the last write in it.
+    pub(super) upto: u64,
+    /// Whether somebody waits for it.
+    pub(super) urgent: bool,
+    writes: u64,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, write: Write) {
+        self.writes += 1;
+        self.upto += 1;
+        match write {
+            Write::Hold(kept) => {
+                self.urgent = true;
+                self.held.insert(kept.place.number, Some(kept));
+            }
+            Write::Release(number) => {
+                self.urgent = true;
+                self.held.insert(number, None);
+            }
+            Write::Device(device) => {
+                self.devices.insert(device.device.clone(), Some(device));
+            }
+            Write::NoDevice(device) => {
+                self.devices.insert(device, None);
+            }
+            Write::Seen(recorded) => self.seen.push(recorded),
+        }
+    }
+
+    /// Takes over what came later.
+    pub(super) fn append(&mut self, later: &mut Self) {
+        self.held.append(&mut later.held);
+        self.devices.append(&mut later.devices);
+        self.seen.append(&mut later.seen);
+        self.writes += std::mem::take(&mut later.writes);
+        self.upto = later.upto;
+        self.urgent |= std::mem::take(&mut later.urgent);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes == 0
+    }
+
+    /// Everything in it is durable.
+    pub(super) fn clear(&mut self) {
+        *self = Self { upto: self.upto, ..Self::default() };
+    }
+}

@@ -1,0 +1,406 @@
+//! The store of a single node: one `redb` file, and one thread that writes it.
+//!
+//! | table | key | value | read |
+//! |---|---|---|---|
+//! | `held` | arrival number | deadline, address, envelope | at the start |
+//! | `devices` | device | identity, since when away | at the start |
+//! | `seen` | until when, whether of a held type, number | ids, 16 octets each | at the start |
+//! | `meta` | name | number | at the start |
+//!
+//! Arrivals go up, so envelopes are added at one end of their tree and mostly taken off at the other. Ids lie in runs by the
+//! moment they are over, many to a row: a commit adds a row or two, and what is over goes as a range. Envelopes that are over
+//! are released by the relay, which has them by deadline; so nothing is ever searched through.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dsip_endpoint::clock;
+use dsip_proto::envelope::{HeldId, Recorded};
+use dsip_proto::relay::{Kept, KeptDevice, Memory, Place, Write};
+use dsip_proto::wire::{Did, Ulid};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use tokio::sync::watch;
+
+use super::batch::Batch;
+use super::{Error, LAZY, Progress};
+
+const HELD: TableDefinition<'_, u64, (u64, &str, &str)> = TableDefinition::new("held");
+const DEVICES: TableDefinition<'_, &str, (&str, Option<u64>)> = TableDefinition::new("devices");
+const SEEN: TableDefinition<'_, (u64, bool, u64), &[u8]> = TableDefinition::new("seen");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// The names in `meta`: the version of all this, and how often the file was opened.
+const FORMAT: &str = "format";
+const OPENED: &str = "opened";
+const THIS_FORMAT: u64 = 1;
+
+/// The file, in a node's home.
+const FILE: &str = "node.redb";
+
+/// Pages kept in memory. What is read again is the edges of the trees.
+const CACHE: usize = 8 << 20;
+
+/// Ids are over in runs of so many seconds.
+const RUN_SECS: u64 = 16;
+
+/// How often ids that are over are taken off.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How long a disk that refused a write is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// When nothing was written for so long, the file may be made smaller.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A file below this size stays as it is; a larger one is rewritten when more than half of it is free.
+const COMPACT_FROM: u64 = 8 << 20;
+
+/// The store, as its owner sees it.
+pub(crate) struct Embedded {
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    closing: bool,
+}
+
+impl Embedded {
+    pub(super) fn open(home: &Path, own: &Did) -> Result<(Self, Memory), Error> {
+        Self::with(Disk::file(home, own)?)
+    }
+
+    #[cfg(test)]
+    pub(super) fn on(open: Box<Open>, own: &Did) -> Result<(Self, Memory), Error> {
+        Self::with(Disk::open(None, open, own)?)
+    }
+
+    fn with((disk, memory): (Disk, Memory)) -> Result<(Self, Memory), Error> {
+        let shared = Arc::new(Shared::default());
+        let (told, progress) = watch::channel(Progress { stored: 0, writable: true });
+        let writer = Writer { disk, shared: shared.clone(), told };
+        let thread =
+            std::thread::Builder::new().name("store".into()).spawn(move || writer.run()).map_err(Error::Thread)?;
+        Ok((Self { shared, progress, thread: Some(thread) }, memory))
+    }
+
+    pub(super) fn write(&self, writes: &mut Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let mut pending = self.shared.lock();
+        let (was_empty, was_urgent) = (pending.batch.is_empty(), pending.batch.urgent);
+        for write in writes.drain(..) {
+            pending.batch.push(write);
+        }
+        if was_empty || pending.batch.urgent && !was_urgent {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    pub(super) async fn changed(&mut self) -> Progress {
+        if self.progress.changed().await.is_err() {
+            // The thread ends when this does, or it panicked: nothing is written any more, and nobody is told it was.
+            std::future::pending::<()>().await;
+        }
+        *self.progress.borrow_and_update()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // A batch is whole after each write that is pushed.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves what waits to the end of `batch`: at once if somebody waits for it, else in company. Says whether the store is
+    /// closing. Returns empty-handed after [`IDLE`].
+    fn take(&self, batch: &mut Batch) -> bool {
+        let mut pending = self.lock();
+        let idle_until = Instant::now() + IDLE;
+        while pending.batch.is_empty() && !pending.closing {
+            let (locked, timeout) = self.wait(pending, idle_until);
+            pending = locked;
+            if timeout {
+                break;
+            }
+        }
+        let lazy_until = Instant::now() + LAZY;
+        while !pending.batch.is_empty() && !pending.batch.urgent && !pending.closing {
+            let (locked, timeout) = self.wait(pending, lazy_until);
+            pending = locked;
+            if timeout {
+                break;
+            }
+        }
+        batch.append(&mut pending.batch);
+        pending.closing
+    }
+
+    fn wait<'a>(&self, pending: MutexGuard<'a, Pending>, until: Instant) -> (MutexGuard<'a, Pending>, bool) {
+        let left = until.saturating_duration_since(Instant::now());
+        let (pending, timeout) = self.changed.wait_timeout(pending, left).unwrap_or_else(PoisonError::into_inner);
+        (pending, timeout.timed_out())
+    }
+
+    /// Waits before the disk is tried again. Says whether the store is closing.
+    fn rest(&self) -> bool {
+        let until = Instant::now() + RETRY;
+        let mut pending = self.lock();
+        while !pending.closing {
+            let (locked, timeout) = self.wait(pending, until);
+            pending = locked;
+            if timeout {
+                break;
+            }
+        }
+        pending.closing
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    disk: Disk,
+    shared: Arc<Shared>,
+    told: watch::Sender<Progress>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut batch = Batch::default();
+        let mut tidy = true;
+        loop {
+            let closing = self.shared.take(&mut batch);
+            if batch.is_empty() {
+                if closing {
+                    return;
+                }
+                if !std::mem::replace(&mut tidy, true) {
+                    self.disk.tidy();
+                }
+                continue;
+            }
+            tidy = false;
+            match self.disk.commit(&batch, clock::now().wall.secs()) {
+                Ok(()) => {
+                    batch.clear();
+                    let before = self.told.send_replace(Progress { stored: batch.upto, writable: true });
+                    if !before.writable {
+                        tracing::info!("the store can be written again");
+                    }
+                }
+                Err(error) => {
+                    let mut was_writable = false;
+                    self.told.send_modify(|told| was_writable = std::mem::replace(&mut told.writable, false));
+                    if was_writable {
+                        tracing::error!(%error, "the store cannot be written; what would have to wait is refused");
+                    }
+                    if self.shared.rest() {
+                        tracing::error!(%error, "the store was closed with writes that it could not make");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Opens the database; again after a failure, for one that failed once takes nothing more.
+pub(super) type Open = dyn Fn() -> Result<Database, redb::DatabaseError> + Send;
+
+/// The file.
+pub(super) struct Disk {
+    path: Option<PathBuf>,
+    open: Box<Open>,
+    database: Option<Database>,
+    /// What makes keys of `seen` unique: how often the file was opened, and rows since.
+    run: u64,
+    rows: u64,
+    swept: Option<Instant>,
+}
+
+impl Disk {
+    pub(super) fn file(home: &Path, own: &Did) -> Result<(Self, Memory), Error> {
+        let path = home.join(FILE);
+        let file = path.clone();
+        Self::open(Some(path), Box::new(move || redb::Builder::new().set_cache_size(CACHE).create(&file)), own)
+    }
+
+    fn open(path: Option<PathBuf>, open: Box<Open>, own: &Did) -> Result<(Self, Memory), Error> {
+        let database = open().map_err(redb::Error::from)?;
+        let run = begin(&database)?;
+        let memory = read(&database, own)?;
+        Ok((Self { path, open, database: Some(database), run, rows: 0, swept: None }, memory))
+    }
+
+    /// Makes everything in `batch` durable (CUS-2), or nothing. Doing so twice does no harm.
+    pub(super) fn commit(&mut self, batch: &Batch, now: u64) -> Result<(), redb::Error> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.open)()?,
+        };
+        let sweep = self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP);
+        self.rows += 1;
+        write(&database, batch, (self.run << 40) + self.rows, sweep.then_some(now))?;
+        self.database = Some(database);
+        if sweep {
+            self.swept = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Makes the file smaller if most of it is free.
+    pub(super) fn tidy(&mut self) {
+        let size = self.path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
+        let Some(database) = self.database.as_mut().filter(|_| size >= COMPACT_FROM) else { return };
+        let used = || -> Result<u64, redb::Error> {
+            let transaction = database.begin_write()?;
+            let stats = transaction.stats()?;
+            transaction.abort()?;
+            Ok(stats.allocated_pages() * stats.page_size() as u64)
+        };
+        let began = Instant::now();
+        let compacted = match used() {
+            Ok(used) if used > size / 2 => return,
+            Ok(_) => database.compact().map_err(redb::Error::from),
+            Err(error) => Err(error),
+        };
+        match compacted {
+            Ok(_) => tracing::debug!(size, took = ?began.elapsed(), "the store was made smaller"),
+            // The next write finds out whether it is the disk, and starts with a fresh database.
+            Err(error) => {
+                tracing::debug!(%error, "the store was not made smaller");
+                self.database = None;
+            }
+        }
+    }
+}
+
+/// Makes the tables, checks the version, and counts this opening.
+fn begin(database: &Database) -> Result<u64, Error> {
+    let begin = || -> Result<Result<u64, u64>, redb::Error> {
+        let transaction = database.begin_write()?;
+        let run;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let format = meta.get(FORMAT)?.map_or(THIS_FORMAT, |format| format.value());
+            if format != THIS_FORMAT {
+                return Ok(Err(format));
+            }
+            run = meta.get(OPENED)?.map_or(0, |opened| opened.value()) + 1;
+            meta.insert(FORMAT, THIS_FORMAT)?;
+            meta.insert(OPENED, run)?;
+            transaction.open_table(HELD)?;
+            transaction.open_table(DEVICES)?;
+            transaction.open_table(SEEN)?;
+        }
+        transaction.commit()?;
+        Ok(Ok(run))
+    };
+    begin()?.map_err(Error::Format)
+}
+
+fn write(database: &Database, batch: &Batch, row: u64, sweep: Option<u64>) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // What is in the file is chosen by strangers, and checksums alone would let them choose what a torn commit looks like.
+    transaction.set_two_phase_commit(true);
+    {
+        if !batch.held.is_empty() {
+            let mut held = transaction.open_table(HELD)?;
+            for (number, kept) in &batch.held {
+                match kept {
+                    Some(Kept { place, text }) => {
+                        held.insert(number, (place.deadline, place.address.as_str(), &**text))?;
+                    }
+                    None => drop(held.remove(number)?),
+                }
+            }
+        }
+        if !batch.devices.is_empty() {
+            let mut devices = transaction.open_table(DEVICES)?;
+            for (device, kept) in &batch.devices {
+                match kept {
+                    Some(kept) => {
+                        devices.insert(device.as_str(), (kept.identity.as_str(), kept.away_since))?;
+                    }
+                    None => drop(devices.remove(device.as_str())?),
+                }
+            }
+        }
+        if !batch.seen.is_empty() || sweep.is_some() {
+            let mut seen = transaction.open_table(SEEN)?;
+            for ((until, is_held), ids) in runs(&batch.seen) {
+                seen.insert((until, is_held, row), ids.as_slice())?;
+            }
+            if let Some(now) = sweep {
+                seen.retain_in(..(now, false, 0), |_, _| false)?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Ids by the moment they are over.
+fn runs(seen: &[Recorded]) -> BTreeMap<(u64, bool), Vec<u8>> {
+    let mut runs: BTreeMap<(u64, bool), Vec<u8>> = BTreeMap::new();
+    for Recorded { id, is_held } in seen {
+        let until = id.until.checked_next_multiple_of(RUN_SECS).unwrap_or(u64::MAX);
+        runs.entry((until, *is_held)).or_default().extend(id.id.to_bits().to_be_bytes());
+    }
+    runs
+}
+
+fn read(database: &Database, own: &Did) -> Result<Memory, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut memory = Memory::default();
+    for row in transaction.open_table(DEVICES)?.iter()? {
+        let (device, kept) = row?;
+        let (identity, away_since) = kept.value();
+        if let (Ok(device), Ok(identity)) = (device.value().parse::<Did>(), identity.parse()) {
+            memory.devices.insert(device.clone(), KeptDevice { device, identity, away_since });
+        }
+    }
+    for row in transaction.open_table(HELD)?.iter()? {
+        let (number, kept) = row?;
+        let (deadline, address, text) = kept.value();
+        if let Ok(address) = address.parse() {
+            let place = Place { address, number: number.value(), deadline };
+            memory.held.insert(place.number, Kept { place, text: text.into() });
+        }
+    }
+    for row in transaction.open_table(SEEN)?.iter()? {
+        let (key, ids) = row?;
+        let (until, is_held, _) = key.value();
+        for octets in ids.value().as_chunks::<16>().0 {
+            // Whose it was matters for nobody's limit any more.
+            let id = HeldId { id: Ulid::from_bits(u128::from_be_bytes(*octets)), sender: own.clone(), until };
+            memory.seen.push(Recorded { id, is_held });
+        }
+    }
+    Ok(memory)
+}

@@ -15,9 +15,10 @@
 #[allow(dead_code)]
 mod device;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +74,16 @@ fn main() {
             println!("\n| at half load | p50 | p99 |\n|---|---|---|");
             for transport in TRANSPORTS {
                 latency(transport, duration).await;
+            }
+        }
+        if is_wanted("kept") {
+            println!("\nthe disk: {}\n", Syncs::measure());
+            println!("| kept | kept/s | p50 | p99 | of node processor time |");
+            println!("|---|---|---|---|---|");
+            for transport in TRANSPORTS {
+                for senders in [1, 20, 100] {
+                    kept(transport, senders, duration).await;
+                }
             }
         }
         if is_wanted("idle") {
@@ -324,8 +335,109 @@ async fn latency(transport: Transport, duration: Duration) {
     }
     let mut took: Vec<Duration> = tasks.join_all().await.concat();
     took.sort_unstable();
-    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
-    println!("| {transport}, {:.0}/s | {:.2?} | {:.2?} |", full / 2.0, at(0.5), at(0.99));
+    println!("| {transport}, {:.0}/s | {:.2?} | {:.2?} |", full / 2.0, at(&took, 0.5), at(&took, 0.99));
+}
+
+/// What the disk under the nodes' homes can do by itself.
+struct Syncs(Vec<Duration>);
+
+impl Syncs {
+    /// Appends a page and syncs it, as often as goes in a second.
+    fn measure() -> Self {
+        let mut file = tempfile::tempfile().expect("a file");
+        let (mut took, until) = (Vec::new(), Instant::now() + Duration::from_secs(1));
+        while Instant::now() < until {
+            let began = Instant::now();
+            file.write_all(&[1; 4096]).and_then(|()| file.sync_data()).expect("synced");
+            took.push(began.elapsed());
+        }
+        took.sort_unstable();
+        Self(took)
+    }
+}
+
+impl fmt::Display for Syncs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99] = [0.5, 0.99].map(|share| at(&self.0, share));
+        write!(f, "{} fsync/s, p50 {p50:.2?}, p99 {p99:.2?}", self.0.len())
+    }
+}
+
+/// Envelopes that one sender is not vouched for and goes on with.
+const UNSURE: usize = 64;
+
+/// Senders whose envelopes go to disk, because their recipients are away. Each lets [`UNSURE`] envelopes go ahead and asks
+/// after each quarter of them; an envelope is kept when that question is answered, and its time counts from its sending.
+/// What they send is signed beforehand.
+async fn kept(transport: Transport, senders: usize, duration: Duration) {
+    /// What the relay holds for one sender at most, and for all of them, and for one recipient: a little less than that.
+    const OF_SENDER: usize = 4_000;
+    const OF_ALL: usize = 200_000;
+    const OF_RECIPIENT: usize = 200;
+    const RECIPIENTS: usize = OF_SENDER / OF_RECIPIENT;
+    let server = Server::start(transport);
+    let dialer = dialer();
+    let mut ready = Vec::new();
+    for number in 0..senders {
+        let alice = pair(number).0;
+        let recipients: Vec<Device> = (0..RECIPIENTS).map(|one| pair(1_000 + number * RECIPIENTS + one).1).collect();
+        for recipient in &recipients {
+            drop(server.bind(&dialer, recipient).await);
+        }
+        let session = alice.invite(&alice.did).id;
+        let to = |n: usize| &recipients[n / OF_RECIPIENT].did;
+        let said: Vec<Said> = (0..OF_SENDER.min(OF_ALL / senders)).map(|n| alice.bye(to(n), session)).collect();
+        let (outbox, inbox) = server.bind(&dialer, &alice).await;
+        ready.push((said, outbox, inbox));
+    }
+    let (processor, began) = (server.processor(), Instant::now());
+    let mut tasks = JoinSet::new();
+    for (said, outbox, inbox) in ready {
+        tasks.spawn(async move {
+            let _inbox = inbox;
+            let mut took = Vec::new();
+            let mut asked = VecDeque::new();
+            for said in said.chunks(UNSURE / 4) {
+                if began.elapsed() > duration {
+                    break;
+                }
+                let sent = Instant::now();
+                for said in said {
+                    post(&outbox, said).await;
+                }
+                let outbox = outbox.clone();
+                asked.push_back(tokio::spawn(async move {
+                    outbox.kept().await.expect("kept");
+                    sent.elapsed()
+                }));
+                if asked.len() == 4
+                    && let Some(first) = asked.pop_front()
+                {
+                    took.extend(std::iter::repeat_n(first.await.expect("asked"), said.len()));
+                }
+            }
+            for last in asked {
+                took.extend(std::iter::repeat_n(last.await.expect("asked"), UNSURE / 4));
+            }
+            took
+        });
+    }
+    let mut took: Vec<Duration> = tasks.join_all().await.concat();
+    let elapsed = began.elapsed().as_secs_f64();
+    let busy = (server.processor() - processor).as_secs_f64();
+    took.sort_unstable();
+    println!(
+        "| {transport}, {senders} senders | {:.0} | {:.2?} | {:.2?} | {:.0}/s |",
+        took.len() as f64 / elapsed,
+        at(&took, 0.5),
+        at(&took, 0.99),
+        took.len() as f64 / busy,
+    );
+}
+
+/// The value below which so great a share of the sorted `values` lies.
+fn at(values: &[Duration], share: f64) -> Duration {
+    values.get((values.len() as f64 * share) as usize).copied().unwrap_or_default()
 }
 
 /// Memory that devices cost which are bound and silent, and whether it comes back.

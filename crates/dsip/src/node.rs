@@ -135,7 +135,9 @@ impl From<StartError> for Failure {
                 Self::home(path, "not a node key", "restore it, or move it away for a new identity")
             }
             StartError::Exposed(path) => Self::home(path, "others can read it", "`chmod 600` it, or move it away"),
-            StartError::Home(error) => error.into(),
+            StartError::Store { home, source } => {
+                Self::home(home, source, "see that no other node runs there, and that the disk is well")
+            }
             StartError::Tls(error) => Self::usage("certificate", error, "check --certificate, --key and --ca"),
             StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
             error => Self::fault("node", error, "try again"),

@@ -34,6 +34,8 @@ impl Batch {
                 self.held.insert(number, None);
             }
             Write::Device(device) => {
+                // Whoever has just bound is known from now on, also if the node is killed the next moment (SNF-1).
+                self.urgent |= device.away_since.is_none();
                 self.devices.insert(device.device.clone(), Some(device));
             }
             Write::NoDevice(device) => {

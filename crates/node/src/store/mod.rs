@@ -15,7 +15,7 @@
 //!
 //! A store that cannot write says so, keeps what it was given, and tries again (CUS-20 to CUS-22).
 //!
-//! There is one kind of store today. A cluster's would be a second variant (docs/decisions/0015-store.md).
+//! There is one kind of store today. A cluster's would be a second variant (docs/decisions/0016-store.md).
 
 mod batch;
 mod embedded;

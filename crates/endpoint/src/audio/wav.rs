@@ -38,7 +38,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<f32>, String> {
         .map(|frame| frame.iter().map(|s| if s.is_finite() { *s } else { 0.0 }).sum::<f32>() / channels as f32)
         .map(|sample| sample.clamp(-1.0, 1.0))
         .collect();
-    Ok(resample(&mono, rate, RATE))
+    // A signal between two samples of full scale can be louder than both.
+    Ok(resample(&mono, rate, RATE).into_iter().map(|sample| sample.clamp(-1.0, 1.0)).collect())
 }
 
 fn explain(error: &hound::Error) -> String {
@@ -125,6 +126,20 @@ mod tests {
             assert!(pcm.len().abs_diff(24_000) < 5, "{rate}: {}", pcm.len());
             assert!((pcm[12_000] - 0.5).abs() < 0.01, "{rate}/{bits}: {}", pcm[12_000]);
         }
+    }
+
+    #[test]
+    fn nothing_is_louder_than_full_scale() {
+        let spec = WavSpec { channels: 1, sample_rate: 32_000, bits_per_sample: 16, sample_format: SampleFormat::Int };
+        let loud = file(spec, |writer| {
+            let mut state = 1_u32;
+            for _ in 0..32_000 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                writer.write_sample(if state >> 31 == 0 { i16::MIN } else { i16::MAX }).expect("written");
+            }
+        });
+        let pcm = super::super::decode(&loud).expect("read");
+        assert!(pcm.iter().all(|sample| sample.abs() <= 1.0));
     }
 
     #[test]

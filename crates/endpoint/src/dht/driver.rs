@@ -12,6 +12,7 @@ use dsip_proto::identity::Documents;
 use dsip_proto::time::Now;
 use dsip_proto::wire::Did;
 use futures_util::StreamExt as _;
+use futures_util::io::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, ListenerId};
 use libp2p::core::upgrade::Version;
@@ -43,8 +44,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(30);
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
 /// Connections rest this long before they close: a look-up over open ones takes one round trip.
 const IDLE: Duration = Duration::from_secs(600);
-/// Peers asked at a time on the way to a key. Twenty are asked in the end, so a small number would only cost rounds.
-const PARALLELISM: usize = 10;
+/// Peers asked at a time on the way to a key: as many as are asked in the end, so that where they are known already one
+/// round trip does.
+const PARALLELISM: usize = 20;
 /// A record's envelope has at most 65,536 bytes (DHT-4); the packet around it a little more.
 const MAX_PACKET: usize = 65_536 + 16 * 1024;
 /// Connections of a node: what 20 KiB each may cost altogether.
@@ -80,7 +82,25 @@ struct Behaviour {
     ping: ping::Behaviour,
 }
 
+/// Takes part over TCP.
 pub(super) async fn start(config: Config) -> Result<Dht, Error> {
+    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    // A machine without a resolver configuration can still reach peers by address.
+    let streams = match dns::tokio::Transport::system(tcp()) {
+        Ok(named) => named.boxed(),
+        Err(error) => {
+            tracing::debug!(%error, "no DNS configuration; DHT peers are reached by address only");
+            tcp().boxed()
+        }
+    };
+    start_over(config, streams).await
+}
+
+/// Takes part over whatever carries bytes between the addresses of `config`.
+pub(super) async fn start_over<S>(config: Config, streams: Boxed<S>) -> Result<Dht, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (keypair, listen, hosts, mode) = match config.role {
         Role::Node { mut secret, listen, hosts } => {
             let keypair = identity::Keypair::ed25519_from_bytes(&mut secret)
@@ -91,7 +111,7 @@ pub(super) async fn start(config: Config) -> Result<Dht, Error> {
     };
     let here = keypair.public().to_peer_id();
     let mut swarm = Swarm::new(
-        transport(&keypair)?,
+        secured(streams, &keypair)?,
         behaviour(&keypair, mode),
         here,
         libp2p::swarm::Config::with_tokio_executor()
@@ -140,20 +160,13 @@ pub(super) async fn start(config: Config) -> Result<Dht, Error> {
     Ok(Dht { commands, peer: here, listening })
 }
 
-fn transport(keypair: &identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
-    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+fn secured<S>(streams: Boxed<S>, keypair: &identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let noise = noise::Config::new(keypair).map_err(|error| Error::Setup(error.to_string()))?;
-    let upgraded = |raw: Boxed<_>| {
-        raw.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default()).timeout(CONNECT).boxed()
-    };
-    // A machine without a resolver configuration can still reach peers by address.
-    Ok(match dns::tokio::Transport::system(tcp()) {
-        Ok(named) => upgraded(named.map(|stream, _| stream).boxed()),
-        Err(error) => {
-            tracing::debug!(%error, "no DNS configuration; DHT peers are reached by address only");
-            upgraded(tcp().boxed())
-        }
-    })
+    let secured = streams.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default());
+    Ok(secured.timeout(CONNECT).boxed())
 }
 
 fn behaviour(keypair: &identity::Keypair, mode: kad::Mode) -> Behaviour {
@@ -241,6 +254,8 @@ struct Find {
     texts: Vec<(Arc<str>, Checked)>,
     answers: Vec<(Option<PeerId>, usize)>,
     hops: Option<u32>,
+    /// When the first record that verifies was in.
+    first: Option<Duration>,
     answered: u32,
     last_answer: Instant,
     ended: Option<kad::QueryStats>,
@@ -395,6 +410,7 @@ impl Driver {
             texts: Vec::new(),
             answers: Vec::new(),
             hops: None,
+            first: None,
             answered: 0,
             last_answer: Instant::now(),
             ended: None,
@@ -424,6 +440,7 @@ impl Driver {
         };
         let Some(find) = self.finds.get_mut(&id) else { return };
         find.answers.push((peer, at));
+        find.note_first();
         if find.hops.is_none() {
             find.hops = Some(peer.map_or(0, |peer| if find.near.contains(&peer) { 1 } else { 2 }));
         }
@@ -459,6 +476,7 @@ impl Driver {
             requests: stats.as_ref().map_or(0, kad::QueryStats::num_requests),
             answered: stats.as_ref().map_or(0, kad::QueryStats::num_successes),
             hops: find.hops,
+            first: find.first,
             elapsed: find.began.elapsed(),
         };
         let result = if effort.answered == 0 && find.answers.is_empty() && !self.serves {
@@ -618,6 +636,7 @@ impl Driver {
                     && let Some((_, slot)) = find.texts.iter_mut().find(|(known, _)| *known == text)
                 {
                     *slot = Checked::Done(checked.map(Arc::new));
+                    find.note_first();
                     self.conclude(id, false);
                 }
             }
@@ -822,6 +841,7 @@ impl Put {
             requests: self.requests + stats.num_requests(),
             answered: self.answered + stats.num_successes(),
             hops: None,
+            first: None,
             elapsed: self.began.elapsed(),
         };
         let here = usize::from(self.kept_here);
@@ -833,6 +853,12 @@ impl Find {
     /// Whether a record that verifies is among the answers.
     fn has_record(&self) -> bool {
         self.texts.iter().any(|(_, checked)| matches!(checked, Checked::Done(Ok(record)) if key(record) == self.key))
+    }
+
+    fn note_first(&mut self) {
+        if self.first.is_none() && self.has_record() {
+            self.first = Some(self.began.elapsed());
+        }
     }
 
     /// Folds all that verified through the conflict table (DHT-29). Of two live records with one sequence number the

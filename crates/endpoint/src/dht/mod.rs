@@ -34,7 +34,9 @@ use std::time::Duration;
 use dsip_proto::identity::Documents;
 use dsip_proto::wire::Did;
 use futures_util::future::BoxFuture;
+use futures_util::io::{AsyncRead, AsyncWrite};
 pub use libp2p::PeerId;
+use libp2p::core::transport::Boxed;
 pub use libp2p::multiaddr::{Multiaddr, Protocol};
 use tokio::sync::{mpsc, oneshot};
 
@@ -121,6 +123,8 @@ pub struct Effort {
     pub answered: u32,
     /// Rounds of asking until the first record was in: 1 if a peer known before had it. Absent where none was found.
     pub hops: Option<u32>,
+    /// From the command to the first record that verified. It is no result yet: a later answer may bring a newer one.
+    pub first: Option<Duration>,
     /// From the command to the result.
     pub elapsed: Duration,
 }
@@ -175,6 +179,20 @@ impl Dht {
     /// [`Error::Listen`] when a node cannot listen where it should, [`Error::Setup`] when its key is none.
     pub async fn start(config: Config) -> Result<Self, Error> {
         driver::start(config).await
+    }
+
+    /// Joins an overlay that runs over other streams than TCP's, such as those of a virtual network. What is said over
+    /// them stays the same: Noise, Yamux, Kademlia. `streams` has to understand the addresses in `config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dht::start`].
+    #[doc(hidden)]
+    pub async fn start_over<S>(config: Config, streams: Boxed<S>) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        driver::start_over(config, streams).await
     }
 
     /// This participant's peer id.

@@ -65,7 +65,7 @@ pub(super) struct Custody {
     acknowledged: u64,
     /// How many of the first are on disk for certain, and before which one somebody waits for that.
     kept: u64,
-    awaited: u64,
+    wanted: u64,
     questions: Bucket,
     /// When the next question may be put, if there is one to put.
     ask_from: Tick,
@@ -115,7 +115,7 @@ impl Custody {
 
     /// Somebody waits: the next question may be put at once, and what is unacknowledged goes to disk soon.
     pub(super) fn hurry(&mut self) {
-        self.awaited = self.pushed;
+        self.wanted = self.pushed;
         self.questions = Bucket::default();
     }
 
@@ -162,7 +162,7 @@ impl Custody {
 
     /// How long the first one that is not on disk may go without.
     fn patience(&self) -> Duration {
-        if self.kept < self.awaited { KEEP_AWAITED_AFTER } else { KEEP_AFTER }
+        if self.kept < self.wanted { KEEP_AWAITED_AFTER } else { KEEP_AFTER }
     }
 
     fn first_unkept(&mut self) -> Option<usize> {

@@ -90,7 +90,7 @@ pub enum Input {
     /// A message was handed over, but its device lost the connection before it acknowledged it (CUS-14): it waits where it
     /// did before, or where it would have waited.
     Returned {
-        /// Its arrival number, from [`Engine::number`] or its [`Place`].
+        /// Its arrival number, from `Engine::number` or its [`Place`].
         number: u64,
         /// Under which address it waits.
         address: Did,

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cargo bench -p dsip-node --bench relay                          # about a minute
+//! cargo bench -p dsip-node --bench relay -- load quic 200          # one measurement, transport, number of pairs
 //! DSIP_BENCH_SECS=600 cargo bench -p dsip-node --bench relay      # ten minutes of load at each size: is it flat?
 //! ```
 
@@ -42,6 +43,9 @@ const NODE: &str = "DSIP_BENCH_NODE";
 /// Calls that one pair has under way.
 const IN_FLIGHT: usize = 8;
 
+/// Pairs of devices that call each other, for each load.
+const PAIRS: [usize; 3] = [2, 20, 200];
+
 const TRANSPORTS: [Transport; 2] = [Transport::Ws, Transport::Quic];
 
 /// Devices that are bound and say nothing.
@@ -56,7 +60,15 @@ fn main() {
     }
     // Names of measurements to make; `--bench`, which cargo passes, is none.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    // One of a kind is wanted if it is named, or nothing of its kind is.
+    let among = |kind: &[&str], name: &str| {
+        let named = |name: &str| wanted.iter().any(|one| one == name);
+        named(name) || !kind.iter().any(|one| named(one))
+    };
+    let is_wanted = |name: &str| among(&["load", "latency", "kept", "idle", "binds"], name);
+    let transports = || {
+        TRANSPORTS.into_iter().filter(|one| among(&["ws", "quic"], if *one == Transport::Ws { "ws" } else { "quic" }))
+    };
     let seconds = std::env::var("DSIP_BENCH_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(5.0);
     let duration = Duration::from_secs_f64(seconds);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -64,15 +76,15 @@ fn main() {
         if is_wanted("load") {
             println!("| load | routed/s of node processor time | raw verify/s | share | share in each tenth of the run, % | wall/s |");
             println!("|---|---|---|---|---|---|");
-            for transport in TRANSPORTS {
-                for pairs in [2, 20, 200] {
+            for transport in transports() {
+                for pairs in PAIRS.into_iter().filter(|one| among(&["2", "20", "200"], &one.to_string())) {
                     load(transport, pairs, duration).await;
                 }
             }
         }
         if is_wanted("latency") {
             println!("\n| at half load | p50 | p99 |\n|---|---|---|");
-            for transport in TRANSPORTS {
+            for transport in transports() {
                 latency(transport, duration).await;
             }
         }
@@ -80,7 +92,7 @@ fn main() {
             println!("\nthe disk: {}\n", Syncs::measure());
             println!("| kept | kept/s | p50 | p99 | of node processor time |");
             println!("|---|---|---|---|---|");
-            for transport in TRANSPORTS {
+            for transport in transports() {
                 for senders in [1, 4, 16] {
                     kept(transport, senders, duration).await;
                 }
@@ -88,13 +100,13 @@ fn main() {
         }
         if is_wanted("idle") {
             println!("\n| {IDLE} idle devices | KiB each | three minutes after all left | when they came again |\n|---|---|---|---|");
-            for transport in TRANSPORTS {
+            for transport in transports() {
                 idle(transport).await;
             }
         }
         if is_wanted("binds") {
             println!("\n| binds | per second of node processor time |\n|---|---|");
-            for transport in TRANSPORTS {
+            for transport in transports() {
                 binds(transport, duration).await;
             }
         }

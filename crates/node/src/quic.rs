@@ -26,6 +26,7 @@ const ALL_INCOMING_BYTES: u64 = 8 << 20;
 
 /// The endpoint on a bound socket.
 pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate) -> io::Result<Endpoint> {
+    link::quic::enlarge(&socket);
     let tls = certificate.quic_server().map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config

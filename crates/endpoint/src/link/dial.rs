@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use quinn::{ClientConfig, ConnectionError, Endpoint};
+use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -136,7 +136,7 @@ impl Dialer {
         let shared = self.lock();
         for (endpoint, any) in [(&shared.v4, ANY_V4), (&shared.v6, ANY_V6)] {
             if let Some(endpoint) = endpoint {
-                endpoint.rebind(UdpSocket::bind(any)?)?;
+                endpoint.rebind(quic::client_socket(any)?)?;
             }
         }
         Ok(())
@@ -276,7 +276,11 @@ impl Dialer {
         let (slot, any) = if towards.is_ipv4() { (&mut shared.v4, ANY_V4) } else { (&mut shared.v6, ANY_V6) };
         match slot {
             Some(endpoint) => Ok(endpoint.clone()),
-            None => Ok(slot.insert(Endpoint::client(any)?).clone()),
+            None => {
+                let socket = quic::client_socket(any)?;
+                let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+                Ok(slot.insert(endpoint).clone())
+            }
         }
     }
 

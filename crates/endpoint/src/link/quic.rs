@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +17,7 @@ use quinn::{
     AckFrequencyConfig, Connection, ConnectionError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
     WriteError, ZeroRttAccepted,
 };
+use socket2::SockRef;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Asker, Close, Closed, Command, Deliver, Heard, MAX_FRAME, MAX_QUESTIONS, Outgoing, Owed, Side, Stream};
@@ -46,6 +49,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// acknowledgement travels for nothing.
 const ACK_THRESHOLD: u32 = 9;
 
+/// Octets of packets that the system may hold for one socket until we come to read them. The usual 208 KiB are a few hundred
+/// packets: with that many devices on one socket a moment's delay loses some of each, and every loss costs a timeout.
+const SOCKET_BUFFER: usize = 4 << 20;
+
 /// What every stream begins with: the session's id, or zero on the control stream (QB-10).
 const PREAMBLE: usize = 16;
 
@@ -71,6 +78,20 @@ pub fn transport(side: Side) -> Arc<TransportConfig> {
         config.keep_alive_interval(Some(KEEP_ALIVE));
     }
     Arc::new(config)
+}
+
+/// Lets the system hold more packets for a UDP socket that serves many peers, as far as it permits.
+pub fn enlarge<'a>(socket: impl Into<SockRef<'a>>) {
+    if let Err(error) = socket.into().set_recv_buffer_size(SOCKET_BUFFER) {
+        tracing::debug!(%error, "the socket's buffer stays as it is");
+    }
+}
+
+/// A socket for links to any number of nodes.
+pub(super) fn client_socket(any: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(any)?;
+    enlarge(&socket);
+    Ok(socket)
 }
 
 /// Moves frames both ways until either side closes or the connection breaks.

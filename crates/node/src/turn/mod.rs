@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dsip_endpoint::clock;
+use dsip_endpoint::link;
 use dsip_endpoint::tls::Certificate;
 use dsip_media::turn::server::{self, Client, Forward, HEADROOM, Output, Relay, TAILROOM, Via};
 use dsip_media::turn::{Server, server::Counts};
@@ -103,6 +104,7 @@ impl Listeners {
         hosts: &[String],
         picks: bool,
     ) -> Result<Self, StartError> {
+        link::quic::enlarge(&udp);
         let relays =
             if config.relays.is_empty() { ports::announced(beside.ip(), hosts) } else { config.relays.clone() };
         let own = ports::own(beside.ip(), hosts);

@@ -42,7 +42,12 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "rules", takes: "[--claim]", does: "rule, code and test; fails on a gap", run: rules::run },
     Command { name: "vectors", takes: "[KIND]", does: "run the conformance vectors", run: suite::vectors },
-    Command { name: "fuzz", takes: "[TARGET [SECS]]", does: "fuzz a decoder; needs cargo-fuzz", run: suite::fuzz },
+    Command {
+        name: "fuzz",
+        takes: "[TARGET|all [SECS]]",
+        does: "fuzz a decoder, or each in turn; needs cargo-fuzz",
+        run: suite::fuzz,
+    },
     Command {
         name: "net",
         takes: "[NAME]",

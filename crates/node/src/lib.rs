@@ -243,7 +243,7 @@ impl Node {
             about,
             stopping.clone(),
         ));
-        let endpoint = quic::listen(udp, &certificate)
+        let endpoint = quic::listen(udp, &certificate, &home.seed())
             .map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
         tasks.spawn(quic::serve(endpoint, at.port(), admission.clone(), relay, stopping.clone()));
         let turn = turn.serve(&mut tasks, &config.turn, home.issuer(), &certificate, admission, &stopping)?;

@@ -8,6 +8,8 @@ use dsip_endpoint::clock;
 use dsip_endpoint::link::{self, Close, Deliver, Side, outbox};
 use dsip_endpoint::tls::Certificate;
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -24,8 +26,8 @@ const MAX_INCOMING: usize = 1024;
 const INCOMING_BYTES: u64 = 64 * 1024;
 const ALL_INCOMING_BYTES: u64 = 8 << 20;
 
-/// The endpoint on a bound socket.
-pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate) -> io::Result<Endpoint> {
+/// The endpoint on a bound socket, for the node with this seed.
+pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate, seed: &[u8; 32]) -> io::Result<Endpoint> {
     link::quic::enlarge(&socket);
     let tls = certificate.quic_server().map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
@@ -35,7 +37,19 @@ pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate) -> io::Result
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(ALL_INCOMING_BYTES);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new(same_after_a_restart(seed), Some(config), socket, Arc::new(TokioRuntime))
+}
+
+/// QB-45: lets this node disown the connections of a process before it that was killed. Its connection ids are known as its own
+/// by one key, and answered with what another one makes of them.
+fn same_after_a_restart(seed: &[u8; 32]) -> EndpointConfig {
+    let root = hmac::Key::new(hmac::HMAC_SHA256, seed);
+    let reset = hmac::sign(&root, b"dsip stateless reset");
+    let ids = hmac::sign(&root, b"dsip connection ids");
+    let ids = ids.as_ref().first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets));
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref())));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
 }
 
 /// Accepts until the node stops, then waits for the connections to end.

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use dsip_endpoint::link::{Close, Dialer, Link, Target, Transport};
+use dsip_endpoint::link::{Close, Closed, Dialer, Link, Target, Transport};
 use dsip_proto::relay::rate::Rate;
 use dsip_proto::wire::Ulid;
 use tokio::sync::watch;
@@ -23,6 +23,9 @@ use crate::{no_roots, start};
 
 /// Set to its home in the process that is the node.
 const NODE: &str = "DSIP_KILL_NODE";
+
+/// Where it listens there, if not on a port of its choice.
+const LISTEN: &str = "DSIP_KILL_LISTEN";
 
 /// What one sender has not been vouched for and goes on with at most.
 const UNSURE: usize = 32;
@@ -39,6 +42,9 @@ struct At {
 async fn a_node_to_be_killed() {
     let Some(home) = std::env::var_os(NODE) else { return };
     let node = start(Path::new(&home), |config| {
+        if let Ok(at) = std::env::var(LISTEN) {
+            config.listen = at.parse().expect("an address");
+        }
         config.limits.opens = Rate { burst: 100_000, every: Duration::from_micros(1) };
         config.relay.rates.envelopes = Rate { burst: 1_000_000, every: Duration::from_micros(1) };
         config.relay.rates.strangers = config.relay.rates.envelopes;
@@ -54,9 +60,14 @@ struct Process(Child);
 
 impl Process {
     fn start(home: &Path) -> (Self, At) {
+        Self::start_on(home, "127.0.0.1:0")
+    }
+
+    fn start_on(home: &Path, listen: &str) -> (Self, At) {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "kill::a_node_to_be_killed", "--nocapture", "--test-threads=1"])
             .env(NODE, home)
+            .env(LISTEN, listen)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -297,4 +308,21 @@ async fn cus_1_14_a_node_killed_under_load_loses_nothing_it_vouched_for() {
     // What was on its way when a connection was lost may come again, and what was let go of just before a kill.
     assert!(ledger.repeats <= 256 * (ledger.losses + 1), "CUS-12: {} came again", ledger.repeats);
     drop(process);
+}
+
+#[tokio::test]
+async fn qb_45_whose_node_was_killed_learns_of_it_from_the_next_one() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (process, ready) = Process::start(home.path());
+    let (_here, mut at) = watch::channel(Some(ready.clone()));
+    let (alice, bob) = (sender(0), recipient(0));
+    let mut link = bound(&mut at, &alice, Transport::Quic).await;
+    drop(process);
+    let port = ready.url.split([':', '/']).find_map(|part| part.parse::<u16>().ok()).expect("a port");
+    let (_process, again) = Process::start_on(home.path(), &format!("127.0.0.1:{port}"));
+    assert_eq!(again.did, ready.did);
+    let said = alice.invite(&bob.did);
+    link.send(said.stream, said.text).expect("queued");
+    let closed = timeout(Duration::from_secs(10), link.recv()).await.expect("sooner than the idle timeout of 45 s");
+    assert!(matches!(closed, Err(Closed::Lost(_))), "{closed:?}");
 }

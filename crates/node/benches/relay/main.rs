@@ -12,9 +12,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "../tests/it/device.rs"]
+#[path = "../../tests/it/device.rs"]
 #[allow(dead_code)]
 mod device;
+mod kamailio;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -65,7 +66,7 @@ fn main() {
         let named = |name: &str| wanted.iter().any(|one| one == name);
         named(name) || !kind.iter().any(|one| named(one))
     };
-    let is_wanted = |name: &str| among(&["load", "latency", "kept", "idle", "binds"], name);
+    let is_wanted = |name: &str| among(&["load", "latency", "kept", "idle", "binds", "kamailio"], name);
     let transports = || {
         TRANSPORTS.into_iter().filter(|one| among(&["ws", "quic"], if *one == Transport::Ws { "ws" } else { "quic" }))
     };
@@ -109,6 +110,10 @@ fn main() {
             for transport in transports() {
                 binds(transport, duration).await;
             }
+        }
+        if is_wanted("kamailio") {
+            println!("\n| whole calls | per second of the server's processor time | ratio to Kamailio |\n|---|---|---|");
+            calls(transports(), duration).await;
         }
     });
 }
@@ -165,12 +170,7 @@ impl Server {
 
     /// Processor time that all its threads have had.
     fn processor(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
-        let nanos = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanos.sum())
+        processor(self.process.id())
     }
 
     /// Memory it holds, in KiB.
@@ -192,6 +192,16 @@ impl Drop for Server {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// Processor time that all threads of a process have had.
+fn processor(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let nanos = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 fn dialer() -> Dialer {
@@ -520,6 +530,32 @@ async fn binds(transport: Transport, duration: Duration) {
     }
     let count: u32 = tasks.join_all().await.into_iter().sum();
     println!("| {transport} | {:.0} |", f64::from(count) / (server.processor() - processor).as_secs_f64());
+}
+
+/// Envelopes that make a call: invite, ringing, answer, bye.
+const CALL: u64 = 4;
+
+/// Calls of 20 pairs, 8 under way for each, and as many at one time through Kamailio.
+async fn calls(transports: impl Iterator<Item = Transport>, duration: Duration) {
+    let theirs = tokio::task::spawn_blocking(kamailio::calls_per_second).await.expect("measured");
+    match theirs {
+        Some(theirs) => println!("| Kamailio, SIP over TLS | {theirs:.0} | 1 |"),
+        None => println!("| Kamailio, SIP over TLS | needs kamailio with its TLS module, stunnel and sipp | – |"),
+    }
+    for transport in transports {
+        let server = Server::start(transport);
+        let heard = Arc::new(AtomicU64::new(0));
+        let _talking = talk(&server, 20, IN_FLIGHT, &heard).await;
+        tokio::time::sleep(Duration::from_millis(500)).await; // warm
+        let (used, count) = (server.processor(), heard.load(Ordering::Relaxed));
+        tokio::time::sleep(duration).await;
+        let calls = (heard.load(Ordering::Relaxed) - count) as f64 / CALL as f64;
+        let ours = calls / (server.processor() - used).as_secs_f64();
+        match theirs {
+            Some(theirs) => println!("| {transport} | {ours:.0} | {:.2} |", ours / theirs),
+            None => println!("| {transport} | {ours:.0} | – |"),
+        }
+    }
 }
 
 // Devices

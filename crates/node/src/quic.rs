@@ -1,5 +1,7 @@
 //! The listener of `quic/1.0`.
 
+mod socket;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -37,7 +39,9 @@ pub(crate) fn listen(socket: UdpSocket, certificate: &Certificate, seed: &[u8; 3
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(ALL_INCOMING_BYTES);
-    Endpoint::new(same_after_a_restart(seed), Some(config), socket, Arc::new(TokioRuntime))
+    let socket = Arc::new(socket::Socket::new(socket)?);
+    let own = same_after_a_restart(seed);
+    Endpoint::new_with_abstract_socket(own, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// QB-45: lets this node disown the connections of a process before it that was killed. Its connection ids are known as its own

@@ -93,11 +93,15 @@ pub(crate) fn fuzz(arguments: &[String]) -> Outcome {
     let has_nightly =
         has("rustup", "--version") && Run::new("rustup", &["run", "nightly", "rustc", "-V"]).capture().is_ok();
     for target in targets {
+        // What is found goes into the first directory; what is worth keeping is committed to the second by hand.
+        let found = crate::shell::target().join("fuzz-corpus").join(target);
+        std::fs::create_dir_all(&found)?;
         let run = if has_nightly {
             Run::new("rustup", &["run", "nightly", "cargo", "fuzz", "run", target])
         } else {
             cargo(&["fuzz", "run", "--sanitizer", "none", target]).env("RUSTC_BOOTSTRAP", "1")
         };
+        let run = run.arg(&found.display().to_string()).arg(&format!("fuzz/corpus/{target}"));
         run.arg("--").arg(&format!("-max_total_time={seconds}")).arg("-rss_limit_mb=2048").run()?;
     }
     Ok(())
@@ -135,7 +139,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let run = cargo(&["bench", "--workspace", "--locked"]);
     match arguments.first() {
         Some(name) => run.arg("--bench").arg(name).run(),
-        None => run.arg("--benches").run(),
+        None => run.arg("--bench").arg("*").run(),
     }
 }
 

@@ -1,15 +1,33 @@
-//! How many connections there may be, in all and from one address.
+//! How connections come in: how many there may be, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dsip_proto::relay::rate::{Buckets, Rate};
 use dsip_proto::time::Tick;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 /// Addresses whose rates are remembered at once.
 const MOST_ADDRESSES: usize = 262_144;
+
+/// How long to wait when the system has no more file descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// The next connection, whoever it is from. Nothing is lost if this is not waited for to its end.
+pub(crate) async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
 
 /// The connections a node accepts.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! What an HTTPS client sees: the WebSocket endpoint at `/dsip`, and a word about what this is everywhere else.
+//! What an HTTP client sees: the WebSocket endpoint at `/dsip`, and pages of text.
 
 use std::io;
 
@@ -19,52 +19,111 @@ const LARGEST_HEAD: usize = 16 * 1024;
 /// Header lines of one request.
 const MOST_HEADERS: usize = 64;
 
+/// Kinds of text.
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const OK: &str = "200 OK";
+pub(crate) const UNAVAILABLE: &str = "503 Service Unavailable";
+
+/// What is answered to a GET.
+pub(crate) struct Page {
+    pub(crate) status: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) body: String,
+}
+
+impl Page {
+    pub(crate) fn ok(kind: &'static str, body: String) -> Self {
+        Self { status: OK, kind, body }
+    }
+}
+
 /// Reads one request. A WebSocket upgrade of the endpoint gives the socket; any other request its answer, and nothing
 /// more to do. The caller sets the deadline.
-pub(crate) async fn accept<S>(mut stream: S, about: &str) -> io::Result<Option<WebSocketStream<S>>>
+pub(crate) async fn accept<S>(
+    mut stream: S,
+    page: impl FnOnce(&str) -> Option<Page>,
+) -> io::Result<Option<WebSocketStream<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let Some((request, rest)) = read(&mut stream).await? else { return Ok(None) };
+    match (request.uri().path(), create_response(&request)) {
+        (PATH, Ok(response)) => {
+            let mut head = Vec::new();
+            write_response(&mut head, &response).map_err(io::Error::other)?;
+            stream.write_all(&head).await?;
+            stream.flush().await?;
+            Ok(Some(WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(ws::config())).await))
+        }
+        (PATH, Err(_)) => {
+            let says = "This path speaks WebSocket.\n";
+            say(&mut stream, "426 Upgrade Required", TEXT, "Upgrade: websocket\r\n", says).await.map(|()| None)
+        }
+        _ => show(&mut stream, &request, page).await.map(|()| None),
+    }
+}
+
+/// Reads one request and answers it with a page. The caller sets the deadline.
+pub(crate) async fn answer<S>(mut stream: S, page: impl FnOnce(&str) -> Option<Page>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some((request, _)) = read(&mut stream).await? else { return Ok(()) };
+    show(&mut stream, &request, page).await
+}
+
+/// One request, and what came after its head; nothing if it had to be refused.
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<Option<(Request, Vec<u8>)>> {
     let mut head = Vec::with_capacity(1024);
     let mut searched: usize = 0;
-    let (request, rest) = loop {
+    loop {
         if stream.read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // A head is parsed once, however many pieces it comes in.
         if !has_blank_line(head.get(searched.saturating_sub(2)..).unwrap_or_default()) {
             if head.len() >= LARGEST_HEAD {
-                return say(stream, "431 Request Header Fields Too Large", "", "too long\n").await.map(|()| None);
+                say(stream, "431 Request Header Fields Too Large", TEXT, "", "too long\n").await?;
+                return Ok(None);
             }
             searched = head.len();
             continue;
         }
         match parse(&head) {
-            Ok((request, length)) => break (request, head.split_off(length)),
-            Err(BadRequest) => return say(stream, "400 Bad Request", "", "not HTTP/1.1\n").await.map(|()| None),
+            Ok((request, length)) => return Ok(Some((request, head.split_off(length)))),
+            Err(BadRequest) => {
+                say(stream, "400 Bad Request", TEXT, "", "not HTTP/1.1\n").await?;
+                return Ok(None);
+            }
         }
-    };
-    let (status, header, body) = match (request.uri().path(), create_response(&request)) {
-        (PATH, Ok(response)) => {
-            let mut head = Vec::new();
-            write_response(&mut head, &response).map_err(io::Error::other)?;
-            stream.write_all(&head).await?;
-            stream.flush().await?;
-            return Ok(Some(
-                WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(ws::config())).await,
-            ));
-        }
-        (PATH, Err(_)) => ("426 Upgrade Required", "Upgrade: websocket\r\n", "This path speaks WebSocket.\n"),
-        _ if request.method() != http::Method::GET => ("405 Method Not Allowed", "Allow: GET\r\n", "Only GET.\n"),
-        ("/", _) => ("200 OK", "", about),
-        _ => ("404 Not Found", "", "Nothing here.\n"),
-    };
-    say(stream, status, header, body).await.map(|()| None)
+    }
 }
 
-async fn say<S: AsyncWrite + Unpin>(mut stream: S, status: &str, header: &str, body: &str) -> io::Result<()> {
+async fn show<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &Request,
+    page: impl FnOnce(&str) -> Option<Page>,
+) -> io::Result<()> {
+    if request.method() != http::Method::GET {
+        return say(stream, "405 Method Not Allowed", TEXT, "Allow: GET\r\n", "Only GET.\n").await;
+    }
+    match page(request.uri().path()) {
+        Some(Page { status, kind, body }) => say(stream, status, kind, "", &body).await,
+        None => say(stream, "404 Not Found", TEXT, "", "Nothing here.\n").await,
+    }
+}
+
+async fn say<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    status: &str,
+    kind: &str,
+    header: &str,
+    body: &str,
+) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{header}\
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{header}\
          Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n{body}",
         body.len()
     );
@@ -101,10 +160,14 @@ fn parse(head: &[u8]) -> Result<(Request, usize), BadRequest> {
 mod tests {
     use super::*;
 
+    fn front(path: &str) -> Option<Page> {
+        (path == "/").then(|| Page::ok(TEXT, "a node\n".to_owned()))
+    }
+
     async fn answer_to(request: &str) -> String {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
         client.write_all(request.as_bytes()).await.expect("written");
-        let accepted = tokio::spawn(async move { accept(server, "a node\n").await.map(|socket| socket.is_some()) });
+        let accepted = tokio::spawn(async move { accept(server, front).await.map(|socket| socket.is_some()) });
         client.shutdown().await.expect("half closed");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("read");
@@ -120,7 +183,7 @@ mod tests {
             ("\r\n\r\n", "400"),
         ] {
             let (mut client, server) = tokio::io::duplex(1);
-            let accepted = tokio::spawn(async move { accept(server, "a node\n").await.map(|socket| socket.is_some()) });
+            let accepted = tokio::spawn(async move { accept(server, front).await.map(|socket| socket.is_some()) });
             client.write_all(request.as_bytes()).await.expect("written");
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.expect("read");

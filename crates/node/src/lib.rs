@@ -13,6 +13,7 @@ mod admission;
 mod home;
 mod http;
 mod memory;
+mod metrics;
 mod quic;
 mod relay;
 mod store;
@@ -25,7 +26,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dsip_endpoint::dht::{self, Dht, Multiaddr};
 use dsip_endpoint::resolve::{self, Resolver};
@@ -49,6 +50,9 @@ const NEXT_PORTS: u16 = 64;
 
 /// How long connections may take to say goodbye when the node stops.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often a node that drains looks whether media is still relayed.
+const DRAIN_LOOKS: Duration = Duration::from_millis(500);
 
 /// How a node is to run.
 #[derive(Clone)]
@@ -74,6 +78,8 @@ pub struct Config {
     pub ca: Vec<PathBuf>,
     /// Whether a `did:web` may lead into private address space.
     pub allow_private: bool,
+    /// Where metrics and health are served over plain HTTP; nowhere by default.
+    pub metrics: Option<SocketAddr>,
     /// Connections.
     pub limits: Limits,
     /// Everything the rules leave to the operator. Its addresses are filled in from `hosts` and `listen`.
@@ -95,9 +101,36 @@ impl Config {
             bootstrap: Vec::new(),
             ca: Vec::new(),
             allow_private: false,
+            metrics: None,
             limits: Limits::default(),
             relay: host::Config::default(),
         }
+    }
+}
+
+impl Config {
+    /// Finds what would keep a node from starting, without starting one: unreadable files, a certificate without its key,
+    /// two listeners on one port.
+    pub fn check(&self) -> Result<(), StartError> {
+        Roots::load(&self.ca)?.ws_client(&Expect::WebPki)?;
+        if let Some((chain, key)) = &self.certificate {
+            // Any key of a node's will do to see whether the pair is one.
+            let seed = [1; 32];
+            let own = dsip_proto::identity::SecretKey::from_bytes(&seed).did();
+            Certificate::self_signed(&seed, own.as_str(), &self.hosts)?.with_domain(chain, key)?;
+        }
+        let tcp = [Some(self.listen), self.dht, self.turn.tcp, self.turn.tls, self.metrics];
+        let udp = [Some(self.listen), self.stun];
+        for listeners in [&tcp[..], &udp] {
+            let mut taken = BTreeSet::new();
+            for at in listeners.iter().flatten().filter(|at| at.port() != 0) {
+                if !taken.insert(at) {
+                    let source = io::Error::new(io::ErrorKind::AddrInUse, "two listeners are to share it");
+                    return Err(StartError::Listen { at: at.to_string(), source });
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -118,6 +151,9 @@ pub struct Ready {
     pub turn: Vec<String>,
     /// Its certificate, in PEM form.
     pub ca: PathBuf,
+    /// Where it shows metrics, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
 }
 
 impl Ready {
@@ -179,6 +215,9 @@ pub enum StartError {
 pub struct Node {
     ready: Ready,
     stop: watch::Sender<bool>,
+    /// Media that is relayed may go on for a while after that.
+    stop_media: watch::Sender<bool>,
+    health: metrics::Health,
     counts: relay::Watch,
     turn: Arc<turn::Turn>,
     dht: Dht,
@@ -208,6 +247,10 @@ impl Node {
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
         let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
         let (stun_port, turn_ports) = (turn.stun_port(), turn.ports());
+        let metrics = match config.metrics {
+            Some(at) => Some(metrics::listen(at).await?),
+            None => None,
+        };
         let ready = Ready {
             did: home.did().clone(),
             wss: format!("wss://{name}:{}{}", at.port(), http::PATH),
@@ -216,6 +259,10 @@ impl Node {
             stun: format!("stun:{name}:{stun_port}"),
             turn: turn_ports.map(|ports| turn_urls(&name, ports)).unwrap_or_default(),
             ca,
+            metrics: metrics
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok())
+                .map(|at| format!("http://{at}/metrics")),
         };
 
         let mut rules = config.relay.clone();
@@ -232,7 +279,9 @@ impl Node {
         );
         let mut tasks = JoinSet::new();
         let (stop, stopping) = watch::channel(false);
+        let (stop_media, media_stopping) = watch::channel(false);
         let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, stopping.clone())?;
+        let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
         let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();
         tasks.spawn(ws::serve(
@@ -240,16 +289,25 @@ impl Node {
             certificate.ws_server()?,
             admission.clone(),
             relay.clone(),
-            about,
+            ws::Front { about, health: health.clone() },
             stopping.clone(),
         ));
         let endpoint = quic::listen(udp, &certificate, &home.seed())
             .map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
         tasks.spawn(quic::serve(endpoint, at.port(), admission.clone(), relay, stopping.clone()));
-        let turn = turn.serve(&mut tasks, &config.turn, home.issuer(), &certificate, admission, &stopping)?;
+        let turn = turn.serve(&mut tasks, &config.turn, home.issuer(), &certificate, admission, &media_stopping)?;
         tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
+        if let Some(listener) = metrics {
+            let shown = metrics::Metrics {
+                health: health.clone(),
+                counts: counts.clone(),
+                turn: turn.clone(),
+                started: Instant::now(),
+            };
+            tasks.spawn(metrics::serve(listener, Arc::new(shown), media_stopping));
+        }
         tracing::info!(did = %ready.did, wss = %ready.wss, "node started");
-        Ok(Self { ready, stop, counts, turn, dht, tasks })
+        Ok(Self { ready, stop, stop_media, health, counts, turn, dht, tasks })
     }
 
     /// How to reach it.
@@ -276,9 +334,27 @@ impl Node {
         &self.dht
     }
 
+    /// Takes no new work, says goodbye to every connection, and returns when no media is relayed any more, or after
+    /// `patience`. Phones find another way to signal; their calls go on. [`shutdown`](Self::shutdown) ends what is left.
+    pub async fn drain(&self, patience: Duration) {
+        tracing::info!("draining");
+        self.health.drain();
+        self.stop.send_replace(true);
+        let ended = async {
+            while self.turn().allocations > 0 {
+                tokio::time::sleep(DRAIN_LOOKS).await;
+            }
+        };
+        if tokio::time::timeout(patience, ended).await.is_err() {
+            tracing::info!(allocations = self.turn().allocations, "not everybody has left");
+        }
+    }
+
     /// Says goodbye to every connection and returns when all of them, and the listeners, are gone.
     pub async fn shutdown(mut self) {
+        self.health.drain();
         self.stop.send_replace(true);
+        self.stop_media.send_replace(true);
         self.dht.shutdown().await;
         while self.tasks.join_next().await.is_some() {}
         tracing::info!("node stopped");

@@ -11,18 +11,32 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 
 use crate::GRACE;
-use crate::admission::{Admission, Place};
+use crate::admission::{self, Admission, Place};
 use crate::http;
+use crate::metrics::{self, Health};
 use crate::relay::{Input, Relay};
 
-/// How long to wait when the system has no more file descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// What is said to those who come with a browser.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) about: Arc<str>,
+    pub(crate) health: Health,
+}
+
+impl Front {
+    fn page(&self, path: &str) -> Option<http::Page> {
+        match path {
+            "/" => Some(http::Page::ok(http::TEXT, self.about.to_string())),
+            path => metrics::health(path, &self.health),
+        }
+    }
+}
 
 /// Accepts until the node stops, then waits for the connections to end.
 pub(crate) async fn serve(
@@ -30,28 +44,20 @@ pub(crate) async fn serve(
     tls: Arc<ServerConfig>,
     admission: Admission,
     relay: Relay,
-    about: Arc<str>,
+    front: Front,
     mut stopping: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
+        let (tcp, from) = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (tcp, from) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                sleep(EXHAUSTED).await;
-                continue;
-            }
+            accepted = admission::next(&listener) => accepted,
         };
         // Dropping the socket is all the answer there is room for.
         let Some(place) = admission.admit(from.ip(), clock::now().tick) else { continue };
-        connections.spawn(connection(tcp, from, acceptor.clone(), relay.clone(), about.clone(), place));
+        connections.spawn(connection(tcp, from, acceptor.clone(), relay.clone(), front.clone(), place));
     }
     drop(listener);
     drop(relay);
@@ -59,17 +65,10 @@ pub(crate) async fn serve(
     drop(timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await);
 }
 
-async fn connection(
-    tcp: TcpStream,
-    from: SocketAddr,
-    acceptor: TlsAcceptor,
-    relay: Relay,
-    about: Arc<str>,
-    place: Place,
-) {
+async fn connection(tcp: TcpStream, from: SocketAddr, acceptor: TlsAcceptor, relay: Relay, front: Front, place: Place) {
     let at = tcp.local_addr().ok().map(|at| at.to_string());
     // Boxed, so that its room is given back before the connection's long life begins.
-    let handshake = Box::pin(timeout(HANDSHAKE_DEADLINE, handshake(tcp, acceptor, about)));
+    let handshake = Box::pin(timeout(HANDSHAKE_DEADLINE, handshake(tcp, acceptor, front)));
     let socket = match handshake.await {
         Ok(Ok(Some(socket))) => socket,
         Ok(Ok(None)) => return,
@@ -92,10 +91,10 @@ async fn connection(
 async fn handshake(
     tcp: TcpStream,
     acceptor: TlsAcceptor,
-    about: Arc<str>,
+    front: Front,
 ) -> io::Result<Option<WebSocketStream<Box<TlsStream<TcpStream>>>>> {
     tcp.set_nodelay(true)?; // WS-9
     // Boxed, because every move from here on would leave a copy's room in the connection's task.
     let secured = Box::new(acceptor.accept(tcp).await?);
-    http::accept(secured, &about).await
+    http::accept(secured, |path| front.page(path)).await
 }

@@ -14,17 +14,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::{DATAGRAM, Turn, buffer};
-use crate::admission::{Admission, Place};
+use crate::admission::{self, Admission, Place};
 
 /// Messages that may wait for a client. More than that are late.
 const QUEUE: usize = 64;
-
-/// How long to wait when the system has no more file descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Names connections, of both listeners.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -39,18 +36,10 @@ pub(super) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
+        let (tcp, from) = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (tcp, from) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                sleep(EXHAUSTED).await;
-                continue;
-            }
+            accepted = admission::next(&listener) => accepted,
         };
         let Some(place) = admission.admit(from.ip(), clock::now().tick) else { continue };
         connections.spawn(connection(turn.clone(), tcp, from, tls.clone(), place));

@@ -6,6 +6,7 @@ mod custody;
 mod device;
 mod hostile;
 mod kill;
+mod operation;
 mod quic;
 mod routing;
 mod turn;

@@ -30,7 +30,7 @@ async fn relaying() -> World {
 }
 
 /// What the node gives a device that says hello.
-async fn granted(world: &World, device: &Device) -> Grant {
+pub(crate) async fn granted(world: &World, device: &Device) -> Grant {
     let mut link = world.dial(Transport::Ws).await;
     say(&link, &device.hello(Some(world.node.ready().did.as_str())));
     let reply = hear(&mut link).await;
@@ -114,7 +114,7 @@ async fn coturns_clients_are_served_over_udp_tcp_and_tls() {
 }
 
 /// Our client on a socket, until it has an address.
-async fn allocate(grant: &Grant, seed: u8) -> (UdpSocket, Allocation) {
+pub(crate) async fn allocate(grant: &Grant, seed: u8) -> (UdpSocket, Allocation) {
     allocate_at(at(grant.ports.udp), grant, seed).await
 }
 
@@ -134,7 +134,7 @@ async fn allocate_at(server: SocketAddr, grant: &Grant, seed: u8) -> (UdpSocket,
 }
 
 /// Sends to a peer through an allocation, once its channel is bound.
-async fn send(socket: &UdpSocket, allocation: &mut Allocation, peer: SocketAddr, data: &[u8]) {
+pub(crate) async fn send(socket: &UdpSocket, allocation: &mut Allocation, peer: SocketAddr, data: &[u8]) {
     let (now, server) = (Tick::default(), allocation.server());
     let mut packet = [0; 2048];
     if let Some(ready) = allocation.send(now, peer, data) {

@@ -1,0 +1,158 @@
+//! What a node tells its operator: metrics in Prometheus' text format, and whether it is alive and ready.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dsip_media::turn::server::Counts as TurnCounts;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::relay::{Counts, Watch};
+use crate::turn::Turn;
+use crate::{StartError, admission, http};
+
+/// Requests answered at one time.
+const AT_ONCE: usize = 16;
+
+/// How long one may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whether a node runs as it should, for whoever asks.
+#[derive(Clone)]
+pub(crate) struct Health {
+    counts: Watch,
+    draining: Arc<AtomicBool>,
+}
+
+impl Health {
+    pub(crate) fn new(counts: Watch) -> Self {
+        Self { counts, draining: Arc::default() }
+    }
+
+    /// From now on it is not ready for new work.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Why it should get no new work, if so.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        match () {
+            () if self.draining.load(Ordering::Relaxed) => Some("draining"),
+            () if self.counts.read().disk_refuses => Some("the disk takes no writes"),
+            () => None,
+        }
+    }
+}
+
+/// Everything that is shown.
+pub(crate) struct Metrics {
+    pub(crate) health: Health,
+    pub(crate) counts: Watch,
+    pub(crate) turn: Arc<Turn>,
+    pub(crate) started: Instant,
+}
+
+/// Listens on `at`.
+pub(crate) async fn listen(at: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source })
+}
+
+/// Answers over plain HTTP until the node stops.
+pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stopping: watch::Receiver<bool>) {
+    let mut answers = JoinSet::new();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let (stream, _) = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            Some(_) = answers.join_next() => continue,
+            accepted = admission::next(&listener) => accepted,
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let metrics = metrics.clone();
+        answers.spawn(async move {
+            let page = |path: &str| match path {
+                "/metrics" => Some(http::Page::ok(http::PROMETHEUS, metrics.to_string())),
+                path => health(path, &metrics.health),
+            };
+            drop(timeout(DEADLINE, http::answer(stream, page)).await);
+            drop(place);
+        });
+    }
+}
+
+/// What is said about the node's health.
+pub(crate) fn health(path: &str, health: &Health) -> Option<http::Page> {
+    match (path, health.unready()) {
+        ("/healthz", _) | ("/readyz", None) => Some(http::Page::ok(http::TEXT, "ok\n".to_owned())),
+        ("/readyz", Some(why)) => {
+            Some(http::Page { status: http::UNAVAILABLE, kind: http::TEXT, body: format!("{why}\n") })
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { connections, bound, delivered, queued, rejected, refused, dropped, .. } = self.counts.read();
+        let Counts { too_slow, attempts, held, unacknowledged, disk_refuses, .. } = self.counts.read();
+        let TurnCounts { allocations, allocated, refused: turn_refused, packets, octets, throttled } =
+            self.turn.counts();
+        let mut page = Page(f);
+        page.gauge("dsip_connections", "Connections open now, bound or not.", connections)?;
+        page.gauge("dsip_bound_devices", "Devices bound now.", bound)?;
+        page.gauge("dsip_attempts", "Call attempts without an end so far.", attempts)?;
+        page.gauge("dsip_held_envelopes", "Envelopes held for devices that are away, or for late legs.", held)?;
+        page.gauge("dsip_unacknowledged_envelopes", "Envelopes handed over and not acknowledged.", unacknowledged)?;
+        page.counter("dsip_delivered_envelopes_total", "Envelopes handed to devices.", delivered)?;
+        page.counter("dsip_queued_envelopes_total", "Envelopes that had to wait.", queued)?;
+        page.counter("dsip_rejected_frames_total", "Frames that verification refused.", rejected)?;
+        page.counter("dsip_refused_envelopes_total", "Verified envelopes refused, told to their sender.", refused)?;
+        page.counter("dsip_dropped_envelopes_total", "Verified envelopes that went no further.", dropped)?;
+        page.counter("dsip_slow_connections_total", "Connections closed because they did not read.", too_slow)?;
+        page.gauge("dsip_turn_allocations", "Relayed addresses now.", allocations)?;
+        page.counter("dsip_turn_allocations_total", "Relayed addresses ever given.", allocated)?;
+        page.counter("dsip_turn_refused_total", "TURN requests refused.", turn_refused)?;
+        page.counter("dsip_turn_packets_total", "Packets relayed, both ways.", packets)?;
+        page.counter("dsip_turn_bytes_total", "Their octets.", octets)?;
+        page.counter("dsip_turn_throttled_packets_total", "Packets dropped at a bandwidth limit.", throttled)?;
+        page.gauge("dsip_disk_refuses", "1 while the disk takes no writes.", usize::from(disk_refuses))?;
+        page.gauge("dsip_ready", "1 while new work is welcome.", usize::from(self.health.unready().is_none()))?;
+        page.gauge("dsip_uptime_seconds", "Since the start.", self.started.elapsed().as_secs())?;
+        if let Some(resident) = resident() {
+            page.gauge("process_resident_memory_bytes", "Memory in use.", resident)?;
+        }
+        page.head("dsip_info", "gauge", "The version that runs.")?;
+        writeln!(page.0, "dsip_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+struct Page<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl Page<'_, '_> {
+    fn head(&mut self, name: &str, kind: &str, help: &str) -> fmt::Result {
+        writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}")
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl fmt::Display) -> fmt::Result {
+        self.head(name, "gauge", help)?;
+        writeln!(self.0, "{name} {value}")
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.head(name, "counter", help)?;
+        writeln!(self.0, "{name} {value}")
+    }
+}
+
+/// Octets of memory that this process holds, where the system says so.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}

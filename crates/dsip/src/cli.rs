@@ -1,10 +1,11 @@
 //! The command line: sub-commands, the flags that all of them share, and one clear line for a mistake.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dsip_endpoint::home::Home;
 use dsip_proto::link;
 
@@ -132,20 +133,35 @@ pub(crate) enum Command {
 
 /// Parses the process's arguments. Help and version are printed here; a mistake becomes one line and exit code 2.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| match error.kind() {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let json = line.iter().any(|arg| arg == "--json");
+    let show = |error: clap::Error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let shown = error.print();
             if shown.is_ok() && !error.use_stderr() { Exit::Done.into() } else { Exit::Usage.into() }
         }
-        _ => {
-            let json = std::env::args_os().any(|arg| arg == "--json");
-            Output::new(json).failed(&mistake(&error))
-        }
-    })
+        _ => Output::new(json).failed(&mistake(&error)),
+    };
+    let plain = Cli::command();
+    let mut matches = plain.clone().try_get_matches_from(&line).map_err(show)?;
+    let Some(node_matches) = matches.subcommand_matches("node") else {
+        return Cli::from_arg_matches(&matches).map_err(show);
+    };
+    let file = node::settings::file(node_matches, matches.get_one("home"));
+    let with_file = file.as_deref().map(|file| node::settings::apply(plain.clone(), file)).transpose();
+    let with_file = with_file.map_err(|failure| Output::new(json).failed(&failure))?;
+    if let Some(with_file) = &with_file {
+        matches = with_file.clone().try_get_matches_from(&line).map_err(show)?;
+    }
+    let mut cli = Cli::from_arg_matches(&matches).map_err(show)?;
+    if let Command::Node(args) = &mut cli.command {
+        args.settings = node::settings::effective(&plain, with_file.as_ref(), &matches);
+    }
+    Ok(cli)
 }
 
 /// Says in the house's one-line form what clap found.
-fn mistake(error: &clap::Error) -> Failure {
+pub(crate) fn mistake(error: &clap::Error) -> Failure {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -182,8 +198,6 @@ fn mistake(error: &clap::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

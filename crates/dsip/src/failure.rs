@@ -72,6 +72,11 @@ impl Failure {
         Self::new(Exit::NotSo, input, wrong, remedy)
     }
 
+    /// The same about an input that is better called so.
+    pub(crate) fn at(self, input: impl fmt::Display) -> Self {
+        Self { input: one_line(&input), ..self }
+    }
+
     /// The code the process ends with.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

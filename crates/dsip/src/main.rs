@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    log_to_stderr();
+    if let Err(wrong) = log_to_stderr(&cli.command) {
+        return Output::new(cli.globals.json).failed(&wrong);
+    }
     let out = Output::new(cli.globals.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -70,10 +72,19 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
 }
 
 /// Logs go to standard error so that standard output stays events only; `DSIP_LOG` filters as `RUST_LOG` would.
-fn log_to_stderr() {
+fn log_to_stderr(command: &Command) -> Result<(), Failure> {
     use std::io::IsTerminal as _;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DSIP_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let wrong = |error| Failure::usage("DSIP_LOG", error, "write error, warn, info, debug, trace, or dsip_node=debug");
+    let (filter, as_json) = match command {
+        Command::Node(args) => args.logging(),
+        _ => (&*std::env::var("DSIP_LOG").unwrap_or_else(|_| "error".into()), false),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(wrong)?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match as_json {
+        true => log.json().flatten_event(true).init(),
+        false => log.with_ansi(colour).init(),
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// `dsip` with a home of its own, without a terminal and without this machine's settings.
 fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dsip"));
-    for name in ["DSIP_HOME", "DSIP_NODE", "DSIP_DHT", "DSIP_CA", "DSIP_PASSPHRASE_FILE", "DSIP_JSON", "DSIP_LOG"] {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DSIP_")) {
         command.env_remove(name);
     }
     command.env("DSIP_HOME", home).args(arguments).stdin(Stdio::null());

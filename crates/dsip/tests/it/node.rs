@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{command, complaint, dsip};
+use crate::{command, complaint, dsip, last_event};
 
 #[test]
 fn the_first_line_says_how_to_reach_it_and_a_signal_ends_it() {
@@ -53,6 +53,8 @@ fn what_cannot_be_listened_on_or_joined_is_named() {
         (&["node", "--listen", "somewhere"][..], "--listen"),
         (&["node", "--listen", "127.0.0.1:0", "--dht", "nowhere"], "--dht"),
         (&["node", "--listen", "127.0.0.1:0", "--certificate", "cert.pem"], "--key"),
+        (&["node", "--listen", "127.0.0.1:0", "--config", "nowhere.toml"], "nowhere.toml"),
+        (&["node", "--log", "loud=er=still"], "--log"),
         (&["node", "--listen", "192.0.2.1:7443"], "192.0.2.1:7443"),
     ] {
         let refused = dsip(dir.path(), arguments);
@@ -60,4 +62,77 @@ fn what_cannot_be_listened_on_or_joined_is_named() {
         let complaint = complaint(&refused);
         assert!(complaint.contains(named), "{complaint}");
     }
+}
+
+#[test]
+fn a_configuration_is_checked_without_starting_anything() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("my.toml");
+    let path = file.to_str().expect("text");
+    std::fs::write(&file, "listen = '127.0.0.1:7443'\nhost = ['node.example']\n").expect("written");
+    let mut check = command(dir.path(), &["node", "--drain", "60", "check-config", "--config", path, "--json"]);
+    let checked = check.env("DSIP_RETENTION", "48").output().expect("it runs");
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let settings = &last_event(&checked)["settings"];
+    for (name, values, from) in [
+        ("listen", json!(["127.0.0.1:7443"]), "file"),
+        ("host", json!(["node.example"]), "file"),
+        ("drain", json!(["60"]), "flag"),
+        ("retention", json!(["48"]), "environment"),
+        ("max-invites", json!(["120"]), "default"),
+        ("metrics", json!([]), "default"),
+    ] {
+        let setting = settings.as_array().expect("a list").iter().find(|setting| setting["name"] == name);
+        let setting = setting.unwrap_or_else(|| panic!("no {name} in {settings}"));
+        assert_eq!((&setting["values"], &setting["from"]), (&values, &json!(from)), "{name}");
+    }
+    assert!(!dir.path().join("node").exists(), "looking leaves nothing behind");
+
+    // What it prints without --json is a file that says the same.
+    let printed = command(dir.path(), &["node", "--config", path, "--drain", "60", "check-config"]).output();
+    std::fs::write(&file, printed.expect("it runs").stdout).expect("written");
+    let again = dsip(dir.path(), &["node", "check-config", "--config", path, "--json"]);
+    let drain =
+        last_event(&again)["settings"].as_array().expect("a list").iter().find(|it| it["name"] == "drain").cloned();
+    assert_eq!(drain, Some(json!({"name": "drain", "values": ["60"], "from": "file"})));
+}
+
+#[test]
+fn the_file_in_the_home_is_read_and_its_mistakes_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("node")).expect("made");
+    let file = dir.path().join("node/node.toml");
+    for (text, named) in [
+        ("listen = 'somewhere'\n", "node.toml:1: listen"),
+        ("# mine\nlisten_on = '127.0.0.1:1'\n", "node.toml:2"),
+        ("certificate = 'cert.pem'\n", "--key"),
+        ("listen = '127.0.0.1:7443'\nmetrics = '127.0.0.1:7443'\n", "127.0.0.1:7443"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        for arguments in [&["node"][..], &["node", "check-config"]] {
+            let refused = dsip(dir.path(), arguments);
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            let complaint = complaint(&refused);
+            assert!(complaint.contains(named), "{complaint}");
+        }
+    }
+    // Nobody but the node reads it.
+    assert_eq!(dsip(dir.path(), &["demo", "--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn what_a_node_logs_is_one_object_per_line_if_so_asked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let arguments = ["node", "--listen", "127.0.0.1:0", "--log-format", "json", "--json"];
+    let mut node =
+        command(dir.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut line = String::new();
+    BufReader::new(node.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let killed = std::process::Command::new("kill").arg(node.id().to_string()).status();
+    assert!(killed.expect("kill runs").success());
+    let logged = node.wait_with_output().expect("it ended").stderr;
+    let logged = String::from_utf8(logged).expect("text");
+    let events: Vec<Value> = logged.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(events.iter().any(|event| event["message"] == "node started" && event["level"] == "INFO"), "{logged}");
+    assert!(events.iter().any(|event| event["message"] == "node stopped"), "{logged}");
 }

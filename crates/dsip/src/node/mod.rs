@@ -1,0 +1,301 @@
+//! `dsip node`: run a node, and say how to reach it; look at its configuration.
+
+pub(crate) mod settings;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dsip_endpoint::dht;
+use dsip_node::{Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
+use dsip_proto::relay::rate::Rate;
+use serde::Serialize;
+
+use crate::cli::Globals;
+use crate::end::End;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+use settings::Setting;
+
+/// What `dsip node` takes.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// The configuration file: any of these flags without its dashes [default: node/node.toml in the home, if there is one]
+    #[arg(long, value_name = "FILE", env = "DSIP_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Address and port for WebSocket (TCP) and QUIC (UDP); port 0 picks one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7443", env = "DSIP_LISTEN")]
+    listen: SocketAddr,
+    /// A name or address by which others reach this node; the first is how it calls itself; may be repeated
+    #[arg(long, value_name = "HOST", env = "DSIP_HOST", value_delimiter = ',')]
+    host: Vec<String>,
+    /// Address and port for the DHT (TCP) [default: the next free port]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_DHT_LISTEN")]
+    dht_listen: Option<SocketAddr>,
+    /// Address and port for STUN, and TURN over UDP [default: the next free port]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_STUN_LISTEN")]
+    stun_listen: Option<SocketAddr>,
+    /// Address and port for TURN over TCP [default: port 3478, or one that is free]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_TURN_TCP")]
+    turn_tcp: Option<SocketAddr>,
+    /// Address and port for TURN over TLS [default: port 5349, or one that is free]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_TURN_TLS")]
+    turn_tls: Option<SocketAddr>,
+    /// The address at which peers reach what is relayed, one of a family [default: where the node listens]; may be repeated
+    #[arg(long, value_name = "ADDR", env = "DSIP_TURN_RELAY", value_delimiter = ',')]
+    turn_relay: Vec<IpAddr>,
+    /// The UDP ports of relayed addresses
+    #[arg(long, value_name = "FROM-TO", default_value = "49152-65535", env = "DSIP_TURN_PORTS", value_parser = ports)]
+    turn_ports: RangeInclusive<u16>,
+    /// Relay to private addresses and to this machine, too
+    #[arg(long, env = "DSIP_TURN_ALLOW_PRIVATE")]
+    turn_allow_private: bool,
+    /// Relay no media; STUN is still answered
+    #[arg(long, env = "DSIP_NO_TURN")]
+    no_turn: bool,
+    /// A certificate chain in PEM form, for a node with a domain [default: self-made from the node's own key]
+    #[arg(long, value_name = "FILE", env = "DSIP_CERTIFICATE")]
+    certificate: Option<PathBuf>,
+    /// The key of the certificate, in PEM form
+    #[arg(long, value_name = "FILE", env = "DSIP_KEY")]
+    key: Option<PathBuf>,
+    /// Address and port for metrics and health over plain HTTP; keep it to this machine or your own network [default: none]
+    #[arg(long, value_name = "ADDR:PORT", env = "DSIP_METRICS")]
+    metrics: Option<SocketAddr>,
+    /// When told to end, how long calls that are relayed here may go on, in seconds
+    #[arg(long, value_name = "S", default_value_t = 0, env = "DSIP_DRAIN")]
+    drain: u32,
+    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as dsip_node=debug
+    #[arg(long, value_name = "FILTER", default_value = "warn,dsip_node=info,dsip=info", env = "DSIP_LOG", value_parser = filter)]
+    log: String,
+    /// How it is logged
+    #[arg(long, value_name = "FORMAT", default_value = "text", env = "DSIP_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// Connections at one time
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, env = "DSIP_MAX_CONNECTIONS", help_heading = LIMITS)]
+    max_connections: usize,
+    /// Connections from one address, or one IPv6 /64, at one time
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_address, env = "DSIP_MAX_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS)]
+    max_connections_per_address: usize,
+    /// Envelopes of one identity in a minute
+    #[arg(long, value_name = "N", default_value_t = 6_000, env = "DSIP_MAX_ENVELOPES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
+    max_envelopes: u32,
+    /// Invites of one identity in a minute
+    #[arg(long, value_name = "N", default_value_t = 120, env = "DSIP_MAX_INVITES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
+    max_invites: u32,
+    /// How long an envelope waits for a device that is away, in hours
+    #[arg(long, value_name = "H", default_value_t = 24, env = "DSIP_RETENTION", help_heading = LIMITS, value_parser = clap::value_parser!(u64).range(1..=168))]
+    retention: u64,
+    /// Relayed addresses of one identity at one time
+    #[arg(long, value_name = "N", default_value_t = TurnLimits::default().per_holder, env = "DSIP_TURN_MAX_PER_IDENTITY", help_heading = LIMITS)]
+    turn_max_per_identity: usize,
+    /// What one identity may have relayed, in kbit/s
+    #[arg(long, value_name = "KBIT", default_value_t = TurnLimits::default().bandwidth / 125, env = "DSIP_TURN_MAX_BANDWIDTH", help_heading = LIMITS)]
+    turn_max_bandwidth: u64,
+    /// What is in effect, and where it comes from.
+    #[arg(skip)]
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// Where `--help` shows what is limited.
+const LIMITS: &str = "Limits";
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Say what is in effect and where it comes from, and what is wrong with it; start nothing
+    CheckConfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object per line
+    Json,
+}
+
+impl Args {
+    /// What is logged, and whether as JSON.
+    pub(crate) fn logging(&self) -> (&str, bool) {
+        (&self.log, self.log_format == LogFormat::Json)
+    }
+}
+
+/// How to reach the node that has just started.
+#[derive(Serialize)]
+struct Started<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    ready: &'a Ready,
+    /// The address together with the DID: all that a phone needs to know.
+    url: String,
+}
+
+/// Runs the command, until the process is told to end.
+pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    let config = config(globals, &args)?;
+    if let Some(Action::CheckConfig) = args.action {
+        return check(out, &config, args.settings);
+    }
+    let patience = Duration::from_secs(args.drain.into());
+    let mut end = End::new()?;
+    let node = Node::start(config).await?;
+    let ready = node.ready();
+    out.event(&Started { event: "ready", ready, url: ready.url() });
+    end.wait().await;
+    if node.turn().allocations > 0 && !patience.is_zero() {
+        out.progress("saying goodbye to connections, and waiting for calls that are relayed; once more ends at once");
+        tokio::select! {
+            () = node.drain(patience) => {}
+            () = end.wait() => {}
+        }
+    } else {
+        out.progress("saying goodbye to connections");
+    }
+    node.shutdown().await;
+    Ok(Exit::Done)
+}
+
+/// What the node is started with.
+fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
+    let home = globals.home()?.dir().join("node");
+    let parse = |text: &String| {
+        dht::parse_address(text)
+            .map_err(|error| Failure::usage("--dht", error, "write /ip4/ADDRESS/tcp/PORT/p2p/ID or HOST:PORT"))
+    };
+    let certificate = match (&args.certificate, &args.key) {
+        (Some(chain), Some(key)) => Some((chain.clone(), key.clone())),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(Failure::usage("--key", "missing", "name the file with the key of --certificate"));
+        }
+        (None, Some(_)) => {
+            return Err(Failure::usage("--certificate", "missing", "name the file with the chain for --key"));
+        }
+    };
+    let limits = TurnLimits {
+        per_holder: args.turn_max_per_identity,
+        bandwidth: args.turn_max_bandwidth.saturating_mul(125),
+        ..TurnLimits::default()
+    };
+    let mut config = Config {
+        hosts: args.host.clone(),
+        stun: args.stun_listen,
+        turn: TurnConfig {
+            enabled: !args.no_turn,
+            relays: args.turn_relay.clone(),
+            tcp: args.turn_tcp,
+            tls: args.turn_tls,
+            ports: args.turn_ports.clone(),
+            allow_private: args.turn_allow_private,
+            limits,
+            ..TurnConfig::default()
+        },
+        certificate,
+        dht: args.dht_listen,
+        bootstrap: globals.dht.iter().map(parse).collect::<Result<_, _>>()?,
+        ca: globals.ca.clone(),
+        allow_private: globals.allow_private,
+        metrics: args.metrics,
+        ..Config::new(home, args.listen)
+    };
+    config.limits.connections = args.max_connections;
+    config.limits.per_address = args.max_connections_per_address;
+    config.relay.rates.envelopes = Rate::per_minute(args.max_envelopes);
+    config.relay.rates.invites = Rate::per_minute(args.max_invites);
+    config.relay.engine.retention = Duration::from_secs(args.retention * 3600);
+    Ok(config)
+}
+
+/// `dsip node check-config`: what would keep a node with this configuration from starting, as far as it shows beforehand.
+fn check(out: &Output, config: &Config, settings: Vec<Setting>) -> Result<Exit, Failure> {
+    config.check()?;
+    out.event(&Checked { event: "checked", settings });
+    Ok(Exit::Done)
+}
+
+/// What is in effect.
+#[derive(Serialize)]
+struct Checked {
+    event: &'static str,
+    settings: Vec<Setting>,
+}
+
+impl fmt::Display for Checked {
+    /// As a file that says the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |value: &String| toml::Value::from(value.as_str()).to_string();
+        for setting in &self.settings {
+            let values: Vec<String> = setting.values.iter().map(quoted).collect();
+            let value = match (setting.is_list, &setting.values[..]) {
+                (true, _) => format!("[{}]", values.join(", ")),
+                (false, []) => {
+                    writeln!(f, "# {} is not set", setting.name)?;
+                    continue;
+                }
+                (false, [plain, ..]) if plain.parse::<u64>().is_ok() || plain.parse::<bool>().is_ok() => plain.clone(),
+                (false, _) => values.concat(),
+            };
+            writeln!(f, "{} = {value}  # {}", setting.name, setting.from)?;
+        }
+        write!(f, "# nothing is wrong with it")
+    }
+}
+
+impl fmt::Display for Started<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "node         {}", self.ready.did)?;
+        writeln!(f, "websocket    {}", self.ready.wss)?;
+        writeln!(f, "quic         {}", self.ready.quic)?;
+        writeln!(f, "dht          {}", self.ready.dht)?;
+        writeln!(f, "stun         {}", self.ready.stun)?;
+        for turn in &self.ready.turn {
+            writeln!(f, "turn         {turn}")?;
+        }
+        writeln!(f, "certificate  {}", self.ready.ca.display())?;
+        if let Some(metrics) = &self.ready.metrics {
+            writeln!(f, "metrics      {metrics}")?;
+        }
+        write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)
+    }
+}
+
+/// What tracing understands.
+fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned())
+}
+
+/// A range of ports, both ends included.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let wrong = || "write FROM-TO, two ports of which the first is not the greater".to_owned();
+    let (from, to) = text.split_once('-').ok_or_else(wrong)?;
+    let (from, to) = (from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?);
+    if from > 0 && from <= to { Ok(from..=to) } else { Err(wrong()) }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { at, source } => Self::usage(at, source, "choose another address or port"),
+            StartError::File { path, source } => {
+                Self::home(path, source, "check the directory, or give another --home")
+            }
+            StartError::Key(path) => {
+                Self::home(path, "not a node key", "restore it, or move it away for a new identity")
+            }
+            StartError::Exposed(path) => Self::home(path, "others can read it", "`chmod 600` it, or move it away"),
+            StartError::Store { home, source } => {
+                Self::home(home, source, "see that no other node runs there, and that the disk is well")
+            }
+            StartError::Tls(error) => Self::usage("certificate", error, "check --certificate, --key and --ca"),
+            StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
+            error => Self::fault("node", error, "try again"),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What an operator decides: how much is kept, what each party may do, what devices are told.
+
+use std::time::Duration;
+
+use super::engine;
+use crate::envelope::Limits;
+use crate::relay::rate::Rate;
+use crate::turn;
+
+/// What an operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Routing and queues.
+    pub engine: engine::Config,
+    /// Host and port pairs, as clients dial them, that a `hello` may be addressed to besides the relay's DID (HEL-12).
+    pub addresses: Vec<String>,
+    /// Whether a `hello` without `aud` is refused (HEL-12).
+    pub requires_audience: bool,
+    /// The UDP port on which this node's hosts answer STUN, told to devices as `stun_port` among the capabilities.
+    pub stun_port: Option<u16>,
+    /// TURN credentials for devices that bind, if this node has a TURN server.
+    pub turn: Option<Turn>,
+    /// How many message ids are remembered (RPL-5).
+    pub seen: Limits,
+    /// What each party may do.
+    pub rates: Rates,
+    /// Connections at one time.
+    pub max_connections: usize,
+}
+
+/// The TURN server of this node, as far as devices are told (TURN-1).
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Shared with the server.
+    pub issuer: turn::Issuer,
+    /// Where on this node's hosts it is.
+    pub ports: turn::Ports,
+    /// How long credentials work; a device asks for new ones half-way (TURN-6).
+    pub lifetime: Duration,
+}
+
+/// Who may do how much. None of it depends on whether a recipient exists (RLY-61).
+#[derive(Debug, Clone)]
+pub struct Rates {
+    /// Envelopes of one identity (RLY-70).
+    pub envelopes: Rate,
+    /// Invites of one identity (RLY-71).
+    pub invites: Rate,
+    /// `info` of one identity (RLY-71).
+    pub infos: Rate,
+    /// Introductions of one self-issued identity (RLY-61).
+    pub introductions: Rate,
+    /// Introductions of one identity that rests on a domain.
+    pub domain_introductions: Rate,
+    /// Introductions to one recipient, whoever sends them (RLY-61).
+    pub introductions_received: Rate,
+    /// Frames from one address before a verified `hello`.
+    pub strangers: Rate,
+    /// Documents that frames from one address may make us fetch.
+    pub fetches: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        Self {
+            envelopes: Rate::per_minute(6_000),
+            invites: Rate::per_minute(120),
+            infos: Rate::per_minute(1_200),
+            introductions: Rate { burst: 8, every: hours(3) },
+            domain_introductions: Rate { burst: 64, every: hours(1) },
+            introductions_received: Rate { burst: 64, every: Duration::from_secs(600) },
+            strangers: Rate { burst: 512, every: Duration::from_millis(50) },
+            fetches: Rate { burst: 16, every: Duration::from_secs(2) },
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            engine: engine::Config::default(),
+            addresses: Vec::new(),
+            requires_audience: false,
+            stun_port: None,
+            turn: None,
+            // What the rates below let through in one replay window, for one identity and for a busy node.
+            seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },
+            rates: Rates::default(),
+            max_connections: 100_000,
+        }
+    }
+}

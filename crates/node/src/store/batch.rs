@@ -1,10 +1,11 @@
 //! What waits for the next commit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dsip_proto::envelope::Recorded;
-use dsip_proto::relay::{Kept, KeptDevice, Write};
-use dsip_proto::wire::Did;
+use dsip_proto::relay::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptSubscription, Write};
+use dsip_proto::wire::{Did, Ulid};
 
 /// The last word on each thing: what came in between never reaches the disk. So a batch that waits for a disk that is out of
 /// order holds no more than the relay's own bounds allow.
@@ -13,6 +14,9 @@ pub(super) struct Batch {
     pub(super) held: BTreeMap<u64, Option<Kept>>,
     pub(super) devices: BTreeMap<Did, Option<KeptDevice>>,
     pub(super) seen: Vec<Recorded>,
+    pub(super) subscriptions: BTreeMap<Ulid, Option<KeptSubscription>>,
+    pub(super) records: BTreeMap<Arc<str>, Option<KeptRecord>>,
+    pub(super) policies: BTreeMap<Did, Option<KeptPolicy>>,
     /// The number of the last write in it.
     pub(super) upto: u64,
     /// Whether somebody waits for it.
@@ -42,6 +46,28 @@ impl Batch {
                 self.devices.insert(device, None);
             }
             Write::Seen(recorded) => self.seen.push(recorded),
+            // Who subscribed, published or chose waits to hear that it holds. Ends can wait: they would only come again.
+            Write::Subscription(kept) => {
+                self.urgent = true;
+                self.subscriptions.insert(kept.id, Some(kept));
+            }
+            Write::NoSubscription(id) => {
+                self.subscriptions.insert(id, None);
+            }
+            Write::Record(kept) => {
+                self.urgent = true;
+                self.records.insert(kept.stream.clone(), Some(kept));
+            }
+            Write::NoRecord(stream) => {
+                self.records.insert(stream, None);
+            }
+            Write::Policy(kept) => {
+                self.urgent = true;
+                self.policies.insert(kept.subject.clone(), Some(kept));
+            }
+            Write::NoPolicy(subject) => {
+                self.policies.insert(subject, None);
+            }
         }
     }
 
@@ -50,6 +76,9 @@ impl Batch {
         self.held.append(&mut later.held);
         self.devices.append(&mut later.devices);
         self.seen.append(&mut later.seen);
+        self.subscriptions.append(&mut later.subscriptions);
+        self.records.append(&mut later.records);
+        self.policies.append(&mut later.policies);
         self.writes += std::mem::take(&mut later.writes);
         self.upto = later.upto;
         self.urgent |= std::mem::take(&mut later.urgent);

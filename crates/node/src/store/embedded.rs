@@ -5,6 +5,9 @@
 //! | `held` | arrival number | deadline, address, envelope | at the start |
 //! | `devices` | device | identity, since when away | at the start |
 //! | `seen` | until when, whether of a held type, number | ids, 16 octets each | at the start |
+//! | `subscriptions` | id of the `subscribe` | who, what to, until when, which `seq` is used up | at the start |
+//! | `records` | stream | the `publish`, whether it was withdrawn, statements about it | at the start |
+//! | `policies` | identity | who may see whether it is there, by which word, until when | at the start |
 //! | `meta` | name | number | at the start |
 //!
 //! Arrivals go up, so envelopes are added at one end of their tree and mostly taken off at the other. Ids lie in runs by the
@@ -19,9 +22,13 @@ use std::time::{Duration, Instant};
 
 use dsip_endpoint::clock;
 use dsip_proto::envelope::{HeldId, Recorded};
-use dsip_proto::relay::{Kept, KeptDevice, Memory, Place, Write};
+use dsip_proto::relay::{
+    Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Memory, Place, Write,
+};
+use dsip_proto::subscribe::authority::Mode;
+use dsip_proto::wire::token::SubscriptionEvent;
 use dsip_proto::wire::{Did, Ulid};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
 use super::batch::Batch;
@@ -30,7 +37,13 @@ use super::{Error, LAZY, Progress};
 const HELD: TableDefinition<'_, u64, (u64, &str, &str)> = TableDefinition::new("held");
 const DEVICES: TableDefinition<'_, &str, (&str, Option<u64>)> = TableDefinition::new("devices");
 const SEEN: TableDefinition<'_, (u64, bool, u64), &[u8]> = TableDefinition::new("seen");
+const SUBSCRIPTIONS: TableDefinition<'_, u128, Subscription<'_>> = TableDefinition::new("subscriptions");
+const RECORDS: TableDefinition<'_, &str, (&str, bool, Vec<(&str, &str)>)> = TableDefinition::new("records");
+const POLICIES: TableDefinition<'_, &str, (u128, u64, Option<Vec<&str>>)> = TableDefinition::new("policies");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Subscriber, device, target, events, expiry, `seq`, capability, whether records go with it.
+type Subscription<'a> = (&'a str, &'a str, &'a str, Vec<&'a str>, u64, u64, Option<&'a str>, bool);
 
 /// The names in `meta`: the version of all this, and how often the file was opened.
 const FORMAT: &str = "format";
@@ -317,6 +330,9 @@ fn begin(database: &Database) -> Result<u64, Error> {
             transaction.open_table(HELD)?;
             transaction.open_table(DEVICES)?;
             transaction.open_table(SEEN)?;
+            transaction.open_table(SUBSCRIPTIONS)?;
+            transaction.open_table(RECORDS)?;
+            transaction.open_table(POLICIES)?;
         }
         transaction.commit()?;
         Ok(Ok(run))
@@ -351,6 +367,7 @@ fn write(database: &Database, batch: &Batch, row: u64, sweep: Option<u64>) -> Re
                 }
             }
         }
+        write_told(&transaction, batch)?;
         if !batch.seen.is_empty() || sweep.is_some() {
             let mut seen = transaction.open_table(SEEN)?;
             for ((until, is_held), ids) in runs(&batch.seen) {
@@ -362,6 +379,50 @@ fn write(database: &Database, batch: &Batch, row: u64, sweep: Option<u64>) -> Re
         }
     }
     transaction.commit()?;
+    Ok(())
+}
+
+/// What the authority keeps.
+fn write_told(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
+    if !batch.subscriptions.is_empty() {
+        let mut table = transaction.open_table(SUBSCRIPTIONS)?;
+        for (id, kept) in &batch.subscriptions {
+            let Some(kept) = kept else {
+                table.remove(id.to_bits())?;
+                continue;
+            };
+            let events = kept.events.iter().map(SubscriptionEvent::as_str).collect();
+            let (subscriber, device) = (kept.subscriber.as_str(), kept.device.as_str());
+            let (target, capability) = (kept.target.as_str(), kept.capability.as_deref());
+            let row = (subscriber, device, target, events, kept.expires_at, kept.seq, capability, kept.with_record);
+            table.insert(id.to_bits(), row)?;
+        }
+    }
+    if !batch.records.is_empty() {
+        let mut table = transaction.open_table(RECORDS)?;
+        for (stream, kept) in &batch.records {
+            let Some(kept) = kept else {
+                table.remove(&**stream)?;
+                continue;
+            };
+            let statements = kept.statements.iter().map(|kept| (kept.processor.as_str(), &*kept.text)).collect();
+            table.insert(&**stream, (&*kept.text, kept.withdrawn, statements))?;
+        }
+    }
+    if !batch.policies.is_empty() {
+        let mut table = transaction.open_table(POLICIES)?;
+        for (subject, kept) in &batch.policies {
+            let Some(kept) = kept else {
+                table.remove(subject.as_str())?;
+                continue;
+            };
+            let listed = match &kept.mode {
+                Mode::Public => None,
+                Mode::Allow(listed) => Some(listed.iter().map(Did::as_str).collect()),
+            };
+            table.insert(subject.as_str(), (kept.said.to_bits(), kept.until, listed))?;
+        }
+    }
     Ok(())
 }
 
@@ -402,5 +463,43 @@ fn read(database: &Database, own: &Did) -> Result<Memory, redb::Error> {
             memory.seen.push(Recorded { id, is_held });
         }
     }
+    read_told(&transaction, &mut memory)?;
     Ok(memory)
+}
+
+/// What the authority keeps.
+fn read_told(transaction: &ReadTransaction, memory: &mut Memory) -> Result<(), redb::Error> {
+    for row in transaction.open_table(SUBSCRIPTIONS)?.iter()? {
+        let (id, kept) = row?;
+        let (subscriber, device, target, events, expires_at, seq, capability, with_record) = kept.value();
+        let (id, events) = (Ulid::from_bits(id.value()), events.iter().map(|event| event.parse()).collect());
+        if let (Ok(subscriber), Ok(device), Ok(events)) = (subscriber.parse(), device.parse(), events) {
+            let (target, capability) = (target.to_owned(), capability.map(str::to_owned));
+            let kept =
+                KeptSubscription { id, subscriber, device, target, events, expires_at, seq, capability, with_record };
+            memory.subscriptions.insert(id, kept);
+        }
+    }
+    for row in transaction.open_table(RECORDS)?.iter()? {
+        let (stream, kept) = row?;
+        let (text, withdrawn, statements) = kept.value();
+        let statement = |(processor, text): &(&str, &str)| {
+            Some(KeptStatement { processor: processor.parse().ok()?, text: (*text).into() })
+        };
+        let statements = statements.iter().filter_map(statement).collect();
+        let stream: Arc<str> = stream.value().into();
+        memory.records.insert(stream.clone(), KeptRecord { stream, text: text.into(), withdrawn, statements });
+    }
+    for row in transaction.open_table(POLICIES)?.iter()? {
+        let (subject, kept) = row?;
+        let (said, until, listed) = kept.value();
+        let Ok(subject) = subject.value().parse::<Did>() else { continue };
+        let mode = match listed {
+            None => Mode::Public,
+            Some(listed) => Mode::Allow(listed.iter().filter_map(|did| did.parse().ok()).collect()),
+        };
+        let kept = KeptPolicy { subject: subject.clone(), said: Ulid::from_bits(said), until, mode };
+        memory.policies.insert(subject, kept);
+    }
+    Ok(())
 }

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dsip_proto::envelope::{HeldId, Recorded};
 use dsip_proto::identity::SecretKey;
-use dsip_proto::relay::{Kept, KeptDevice, Place};
+use dsip_proto::relay::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Place};
+use dsip_proto::subscribe::authority::Mode;
 use dsip_proto::time::Seed;
+use dsip_proto::wire::token::SubscriptionEvent;
 use dsip_proto::wire::{Did, Ulid};
 use rand_chacha::rand_core::Rng as _;
 
@@ -57,6 +59,53 @@ async fn what_is_stored_is_there_again() {
     let mut ids: Vec<_> = memory.seen.iter().map(|id| (id.id.id.to_bits(), id.is_held, id.id.until >= until)).collect();
     ids.sort_unstable();
     assert_eq!(ids, [(5, true, true), (6, false, true)]);
+}
+
+#[test]
+fn what_the_authority_keeps_is_there_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let subscription = |number: u128, capability: Option<&str>| KeptSubscription {
+        id: Ulid::from_bits(number),
+        subscriber: did(1),
+        device: did(2),
+        target: did(3).to_string(),
+        events: vec![SubscriptionEvent::PRESENCE, SubscriptionEvent::PUBLICATION],
+        expires_at: 77,
+        seq: 1_025,
+        capability: capability.map(str::to_owned),
+        with_record: capability.is_some(),
+    };
+    let record = |stream: &str, statements: usize| KeptRecord {
+        stream: stream.into(),
+        text: "publish".into(),
+        withdrawn: statements > 0,
+        statements: vec![KeptStatement { processor: did(4), text: "provenance".into() }; statements],
+    };
+    let policy = |subject: u8, mode| KeptPolicy { subject: did(subject), said: Ulid::from_bits(9), until: 99, mode };
+    let mut memory = Memory::default();
+    let writes = [
+        Write::Subscription(subscription(1, None)),
+        Write::Subscription(subscription(2, Some("token"))),
+        Write::Subscription(subscription(3, None)),
+        Write::NoSubscription(Ulid::from_bits(3)),
+        Write::Record(record("one", 0)),
+        Write::Record(record("two", 2)),
+        Write::Record(record("three", 0)),
+        Write::NoRecord("three".into()),
+        Write::Policy(policy(5, Mode::Public)),
+        Write::Policy(policy(6, Mode::Allow([did(7), did(8)].into()))),
+        Write::Policy(policy(7, Mode::Allow([].into()))),
+        Write::Policy(policy(8, Mode::Public)),
+        Write::NoPolicy(did(8)),
+    ];
+    let (store, _) = Store::open(home.path(), &did(9)).expect("opened");
+    for write in writes {
+        memory.apply(write.clone());
+        store.write(&mut vec![write]);
+    }
+    store.close();
+    let (_store, found) = Store::open(home.path(), &did(9)).expect("opened again");
+    assert_eq!(found, memory);
 }
 
 #[test]

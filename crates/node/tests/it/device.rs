@@ -9,7 +9,10 @@ use dsip_proto::identity::{Delegation, SecretKey, delegate};
 use dsip_proto::time::Wall;
 use dsip_proto::wire::media::{MediaDescriptor, Transport, VersionBlock};
 use dsip_proto::wire::message::{self, Common};
-use dsip_proto::wire::token::{AnsweredBy, BindingId, CodecId, Direction, MediaType, ProfileId, Status, TransportId};
+use dsip_proto::wire::token::{
+    AnsweredBy, BindingId, CodecId, Direction, MediaType, ProfileId, Status, StreamState, SubscriptionEvent,
+    TransportId,
+};
 use dsip_proto::wire::{Did, Envelope, Message, Reason, Ulid};
 use serde_json::Value;
 
@@ -126,6 +129,39 @@ impl Device {
         let common = self.common(&[ProfileId::INTERACTIVE_MEDIA]);
         let (reason, detail) = (Reason::USER_HANGUP, Some(detail.to_owned()));
         self.said(message::Bye { common, to: to.clone(), session, reason, detail, retry_after: None })
+    }
+
+    pub(crate) fn subscribe(&self, to: &Did, target: &str, event: SubscriptionEvent, claims: &[Value]) -> Said {
+        let claims = claims.iter().map(|claim| claim.as_object().cloned().expect("an object")).collect();
+        self.said(message::Subscribe {
+            common: self.common(&[ProfileId::INTERACTIVE_MEDIA]),
+            to: to.clone(),
+            target: target.to_owned(),
+            events: vec![event],
+            expires_in: 600,
+            claims: Some(claims),
+            capability: None,
+        })
+    }
+
+    pub(crate) fn publish(&self, name: &str) -> Said {
+        self.said(message::Publish {
+            common: self.common(&[ProfileId::VERIFIED_BROADCAST]),
+            publisher: self.identity.clone(),
+            stream_id: format!("{}:{name}", self.identity),
+            state: StreamState::Live,
+            variants: vec![message::Variant {
+                id: "opus".into(),
+                media: vec![MediaType::Audio],
+                codec: CodecId::OPUS,
+                transport: TransportId::WEBRTC,
+                uri: "https://radio.example/live".into(),
+                rest: serde_json::Map::new(),
+            }],
+            title: None,
+            integrity: None,
+            policy: None,
+        })
     }
 
     fn said(&self, message: impl Into<Message>) -> Said {

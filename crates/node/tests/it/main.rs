@@ -9,6 +9,7 @@ mod kill;
 mod operation;
 mod quic;
 mod routing;
+mod subscriptions;
 mod turn;
 
 use std::path::Path;

@@ -153,6 +153,11 @@ impl Custody {
         ask.into_iter().chain(keep).min()
     }
 
+    /// How many were handed over and not acknowledged.
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
     /// All that was not acknowledged, in order; what is still said about it is too late.
     pub(super) fn take(&mut self) -> VecDeque<Delivery> {
         (self.sent, self.asked, self.acknowledged, self.kept) = (self.pushed, self.pushed, self.pushed, self.pushed);

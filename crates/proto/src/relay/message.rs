@@ -43,6 +43,11 @@ impl Message {
         Some(Self::read(&message, text))
     }
 
+    /// A message that the relay itself says, with its text.
+    pub(super) fn own(message: &wire::Message, text: Arc<str>) -> Self {
+        Self::read(message, text)
+    }
+
     fn read(message: &wire::Message, text: Arc<str>) -> Self {
         use wire::Message as M;
         let (body, in_reply_to) = match message {

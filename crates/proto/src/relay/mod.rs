@@ -27,6 +27,7 @@
 mod attempt;
 mod custody;
 mod engine;
+mod fanout;
 pub mod host;
 mod inbox;
 mod kept;
@@ -45,5 +46,5 @@ pub use inbox::{
     MAX_BYTES_PER_SENDER, MAX_FOR_STRANGERS, MAX_HELD, MAX_HELD_BYTES, MAX_INTRODUCTIONS, MAX_PER_SENDER, MAX_QUEUED,
     MAX_QUEUED_BYTES, Place,
 };
-pub use kept::{Kept, KeptDevice, Memory, Write};
+pub use kept::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Memory, Write};
 pub use message::{Body, Message};

@@ -29,13 +29,13 @@ pub const STATEMENTS: usize = 16;
 pub const DID_BYTES: usize = 1_024;
 
 /// Subscriptions held at once.
-pub const SUBSCRIPTIONS: usize = 65_536;
+pub const SUBSCRIPTIONS: usize = 131_072;
 
 /// Subscriptions held at once for one subscriber.
 pub const SUBSCRIPTIONS_PER_SUBSCRIBER: usize = 256;
 
 /// Subscriptions held at once for one target: what one event may cost in messages.
-pub const SUBSCRIPTIONS_PER_TARGET: usize = 8_192;
+pub const SUBSCRIPTIONS_PER_TARGET: usize = 16_384;
 
 /// The longest target, in bytes.
 pub const TARGET_BYTES: usize = 2_048;
@@ -51,6 +51,8 @@ pub struct Authority {
     bound: BTreeMap<Did, BTreeSet<Did>>,
     policies: BTreeMap<String, Mode>,
     capabilities: BTreeMap<String, String>,
+    /// Whether presence is told only where a policy says so (SUB-9).
+    private: bool,
     records: Records,
     subscriptions: Subscriptions,
 }
@@ -58,7 +60,7 @@ pub struct Authority {
 /// Who may subscribe to a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// Everybody. It also holds where no policy is set, so a host that keeps presence private sets one (SUB-9).
+    /// Everybody. It also holds where no policy is set, unless the authority keeps presence private (SUB-9).
     Public,
     /// These identities.
     Allow(BTreeSet<Did>),
@@ -83,13 +85,25 @@ pub enum Input {
         /// Its identity.
         identity: Did,
     },
-    /// The operator says who may subscribe to a target.
+    /// Somebody with a say in it says who may subscribe to a target. Held subscriptions go on; see [`Input::Enforce`].
     Policy {
         /// A subject's DID or a stream id.
         target: String,
         /// Who.
         mode: Mode,
     },
+    /// A target's policy is forgotten.
+    NoPolicy {
+        /// The target.
+        target: String,
+    },
+    /// Ends the subscriptions to a target that would not be accepted now (SUB-7).
+    Enforce {
+        /// The target.
+        target: String,
+    },
+    /// Tells one subscriber how things stand, whether they have changed or not.
+    Tell(Ulid),
     /// The operator hands out a token that admits whoever shows it to one target.
     IssueCapability {
         /// The token.
@@ -162,6 +176,11 @@ pub enum Output {
         stream: Arc<str>,
         /// Who made it.
         processor: Did,
+    },
+    /// A record made room for another one.
+    Forgotten {
+        /// Its stream.
+        stream: Arc<str>,
     },
     /// A subscription is gone.
     Subscription {
@@ -293,7 +312,10 @@ pub struct Subscription {
     pub seq: u64,
     /// When it ends, in Unix seconds.
     pub expires_at: u64,
-    device: Did,
+    /// The device that is told.
+    pub device: Did,
+    /// The token it was accepted for, if it showed one.
+    pub capability: Option<String>,
 }
 
 /// Records by stream id, in the order in which their streams first came.
@@ -326,8 +348,32 @@ impl Authority {
             bound: BTreeMap::new(),
             policies: BTreeMap::new(),
             capabilities: BTreeMap::new(),
+            private: false,
             records: Records::default(),
             subscriptions: Subscriptions::default(),
+        }
+    }
+
+    /// The same, but presence of a target for which no policy is set is nobody's business but its own (SUB-9). A stream without
+    /// a policy stays public: somebody published it.
+    #[must_use]
+    pub fn with_private_presence(self) -> Self {
+        Self { private: true, ..self }
+    }
+
+    /// Takes back a record that was held before a restart. The oldest comes first.
+    pub fn restore_record(&mut self, message: Received, withdrawn: bool, provenance: Vec<Did>) {
+        let Body::Publish { id, publisher, stream, state, variants, policy, expires_at } = message.body else { return };
+        let state = if withdrawn { RecordState::Withdrawn } else { RecordState::Said(state) };
+        let record = Record { publication: id, publisher, state, order: 0, expires_at, variants, policy, provenance };
+        // It was let in once; what no longer fits does not come back.
+        drop(self.records.put(stream, record));
+    }
+
+    /// Takes back a subscription that was held before a restart. Its next notify has a `seq` above the one it has here.
+    pub fn restore_subscription(&mut self, id: Ulid, subscription: Subscription) {
+        if !self.subscriptions.by_id.contains_key(&id) && self.subscriptions.by_id.len() < SUBSCRIPTIONS {
+            self.subscriptions.insert(id, subscription);
         }
     }
 
@@ -361,6 +407,9 @@ impl Authority {
             Input::IssueCapability { token, target } => {
                 self.capabilities.insert(token, target);
             }
+            Input::NoPolicy { target } => drop(self.policies.remove(&target)),
+            Input::Enforce { target } => self.enforce(&target, out),
+            Input::Tell(id) => self.notify(id, NotifyState::Active, None, out),
             Input::Tick => self.expire(out),
         }
     }
@@ -378,6 +427,24 @@ impl Authority {
     /// The records held, by stream id.
     pub fn publications(&self) -> impl Iterator<Item = (&str, &Record)> {
         self.records.by_stream.iter().map(|(stream, record)| (&**stream, record))
+    }
+
+    /// Whether this device is counted as a connected one of this identity.
+    #[must_use]
+    pub fn is_bound(&self, device: &Did, identity: &Did) -> bool {
+        self.bound.get(identity).is_some_and(|devices| devices.contains(device))
+    }
+
+    /// The record of a stream.
+    #[must_use]
+    pub fn record(&self, stream: &str) -> Option<&Record> {
+        self.records.by_stream.get(stream)
+    }
+
+    /// One subscription.
+    #[must_use]
+    pub fn subscription(&self, id: Ulid) -> Option<&Subscription> {
+        self.subscriptions.by_id.get(&id)
     }
 
     /// The subscriptions held, by id.
@@ -404,7 +471,8 @@ impl Authority {
                     policy,
                     provenance: Vec::new(),
                 };
-                let stream = self.records.put(stream, record)?;
+                let (stream, forgotten) = self.records.put(stream, record)?;
+                out.extend(forgotten.map(|stream| Output::Forgotten { stream }));
                 self.publication_changed(stream, state, out);
             }
             Body::Unpublish { stream, publication } => {
@@ -433,7 +501,7 @@ impl Authority {
                 }
                 // Both questions are asked whatever the first one says: a refusal costs the same either way (SUB-6).
                 let exists = self.exists(&target, &events);
-                let authorised = self.authorised(&identity, &target, capability.as_deref());
+                let authorised = self.authorised(&identity, &target, &events, capability.as_deref());
                 let fits = self.subscriptions.fits(id, &device, &identity, &target, &events, existing.is_some());
                 if !(exists && authorised && fits) {
                     // AUT-22
@@ -447,7 +515,8 @@ impl Authority {
                 }
                 let expires_at = self.clock.wall.secs().saturating_add(expires_in.into());
                 let target: Arc<str> = target.into();
-                let subscription = Subscription { subscriber: identity, target, events, seq: 0, expires_at, device };
+                let subscription =
+                    Subscription { subscriber: identity, target, events, seq: 0, expires_at, device, capability };
                 self.subscriptions.insert(id, subscription);
                 self.notify(id, NotifyState::Active, None, out);
             }
@@ -486,13 +555,32 @@ impl Authority {
     }
 
     /// AUT-40
-    fn authorised(&self, identity: &Did, target: &str, capability: Option<&str>) -> bool {
+    fn authorised(&self, identity: &Did, target: &str, events: &[SubscriptionEvent], capability: Option<&str>) -> bool {
         let holds_token = capability.and_then(|token| self.capabilities.get(token)).is_some_and(|of| of == target);
+        // A stream may be named like its publisher. Whoever also asks for presence is told when the publisher's devices come
+        // and go (AUT-30), so a public stream alone must not let them in.
+        let asks = |event| events.contains(&event);
+        let is_public = !self.private || asks(SubscriptionEvent::PUBLICATION) && !asks(SubscriptionEvent::PRESENCE);
         let admitted = match self.policies.get(target) {
-            None | Some(Mode::Public) => true,
-            Some(Mode::Allow(listed)) => listed.contains(identity),
+            None => is_public || identity.as_str() == target,
+            Some(Mode::Public) => true,
+            Some(Mode::Allow(listed)) => listed.contains(identity) || self.private && identity.as_str() == target,
         };
         holds_token || admitted
+    }
+
+    /// SUB-7: `policy.terminated` for those that a target's policy does not admit any more.
+    fn enforce(&mut self, target: &str, out: &mut Vec<Output>) {
+        let ids = self.subscriptions.by_target.get(target).into_iter().flatten();
+        let refused = ids.copied().filter(|id| {
+            self.subscriptions.by_id.get(id).is_some_and(|held| {
+                !self.authorised(&held.subscriber, target, &held.events, held.capability.as_deref())
+            })
+        });
+        for id in refused.collect::<Vec<_>>() {
+            self.notify(id, NotifyState::Terminated, Some(Reason::POLICY_TERMINATED), out);
+            self.subscriptions.remove(id);
+        }
     }
 
     fn notify_all(&mut self, event: &SubscriptionEvent, target: &str, out: &mut Vec<Output>) {
@@ -522,8 +610,8 @@ impl Authority {
 }
 
 impl Records {
-    /// AUT-2 to AUT-4
-    fn put(&mut self, stream: String, mut record: Record) -> Result<Arc<str>, Drop> {
+    /// AUT-2 to AUT-4. With the stream comes another one whose record made room, if one did.
+    fn put(&mut self, stream: String, mut record: Record) -> Result<(Arc<str>, Option<Arc<str>>), Drop> {
         let own = stream.strip_prefix(record.publisher.as_str());
         if !own.is_some_and(|rest| rest.is_empty() || rest.starts_with(':')) {
             return Err(Drop::StreamIdNamespace);
@@ -539,10 +627,10 @@ impl Records {
                 record.order = held.order;
                 self.expiring.extend(record.expiry());
                 *held = record;
-                Ok(stream.into())
+                Ok((stream.into(), None))
             }
             None => {
-                self.make_room(&record.publisher)?;
+                let forgotten = self.make_room(&record.publisher)?;
                 let stream: Arc<str> = stream.into();
                 record.order = self.next;
                 self.next += 1;
@@ -550,16 +638,16 @@ impl Records {
                 self.by_order.insert(record.order, Arc::clone(&stream));
                 self.expiring.extend(record.expiry());
                 self.by_stream.insert(Arc::clone(&stream), record);
-                Ok(stream)
+                Ok((stream, forgotten))
             }
         }
     }
 
     /// Forgets the oldest record that is over, of this publisher if it has too many, of anybody if all have.
-    fn make_room(&mut self, publisher: &Did) -> Result<(), Drop> {
+    fn make_room(&mut self, publisher: &Did) -> Result<Option<Arc<str>>, Drop> {
         let own = self.by_publisher.get(publisher).is_some_and(|count| *count >= PUBLICATIONS_PER_PUBLISHER);
         if !own && self.by_stream.len() < PUBLICATIONS {
-            return Ok(());
+            return Ok(None);
         }
         let over = |record: &Record| !record.is_open() && (!own || record.publisher == *publisher);
         let mut oldest_first = self.by_order.values().filter(|stream| self.by_stream.get(*stream).is_some_and(over));
@@ -573,7 +661,7 @@ impl Records {
                 }
             }
         }
-        Ok(())
+        Ok(Some(stream))
     }
 
     /// AUT-5 to AUT-7

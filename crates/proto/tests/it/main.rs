@@ -6,4 +6,5 @@ mod custody;
 mod host;
 mod own;
 mod properties;
+mod subscriptions;
 mod vectors;

@@ -46,7 +46,7 @@ impl Authority {
         };
         let mut out = Vec::new();
         self.engine.handle(self.clock.0, input, &mut out);
-        Ok(out.into_iter().map(emission).collect())
+        Ok(out.into_iter().filter_map(emission).collect())
     }
 
     pub(super) fn snapshot(&self, name: &str) -> Option<Value> {
@@ -125,8 +125,10 @@ fn mode(event: &Members<'_>) -> Result<Mode, String> {
     }
 }
 
-fn emission(output: Output) -> Value {
-    match output {
+/// None for what the engine tells its host alone.
+fn emission(output: Output) -> Option<Value> {
+    Some(match output {
+        Output::Forgotten { .. } => return None,
         Output::Publication { stream, state } => {
             json!({"publication": {"stream": &*stream, "state": state.as_str()}})
         }
@@ -150,5 +152,5 @@ fn emission(output: Output) -> Value {
             ("reason", shown(Reason::POLICY_BLOCKED)),
         ])}),
         Output::Drop(why) => json!({"drop": why.as_str()}),
-    }
+    })
 }

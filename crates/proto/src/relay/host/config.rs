@@ -22,6 +22,8 @@ pub struct Config {
     pub turn: Option<Turn>,
     /// How many message ids are remembered (RPL-5).
     pub seen: Limits,
+    /// Whether anybody may see who is connected here, unless they said otherwise. Off as a rule (SUB-9).
+    pub presence_is_public: bool,
     /// What each party may do.
     pub rates: Rates,
     /// Connections at one time.
@@ -54,6 +56,10 @@ pub struct Rates {
     pub domain_introductions: Rate,
     /// Introductions to one recipient, whoever sends them (RLY-61).
     pub introductions_received: Rate,
+    /// `subscribe` of one identity.
+    pub subscribes: Rate,
+    /// `publish`, `unpublish` and `provenance` of one identity.
+    pub publications: Rate,
     /// Frames from one address before a verified `hello`.
     pub strangers: Rate,
     /// Documents that frames from one address may make us fetch.
@@ -70,6 +76,8 @@ impl Default for Rates {
             introductions: Rate { burst: 8, every: hours(3) },
             domain_introductions: Rate { burst: 64, every: hours(1) },
             introductions_received: Rate { burst: 64, every: Duration::from_secs(600) },
+            subscribes: Rate { burst: 256, every: Duration::from_secs(1) },
+            publications: Rate { burst: 32, every: Duration::from_secs(5) },
             strangers: Rate { burst: 512, every: Duration::from_millis(50) },
             fetches: Rate { burst: 16, every: Duration::from_secs(2) },
         }
@@ -84,6 +92,7 @@ impl Default for Config {
             requires_audience: false,
             stun_port: None,
             turn: None,
+            presence_is_public: false,
             // What the rates below let through in one replay window, for one identity and for a busy node.
             seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },
             rates: Rates::default(),

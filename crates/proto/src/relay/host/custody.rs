@@ -153,6 +153,7 @@ impl Host {
                 self.safe(origin, delivery.number, out);
             }
         }
+        self.has_read(&device);
         self.hand_on(now, conn, out);
     }
 
@@ -239,16 +240,30 @@ impl Host {
         let number = match &write {
             Write::Hold(Kept { place, .. }) => Some(place.number),
             Write::Release(number) => Some(*number),
-            Write::Device(_) | Write::NoDevice(_) | Write::Seen(_) => None,
+            _ => None,
         };
         if let (Some(number), Some(origin)) = (number, origin) {
-            self.owed.entry(origin.clone()).or_default().open.insert(number, None);
-            self.unstored.push_back((self.written + 1, origin.clone(), number));
+            self.owe(origin, number);
         }
         self.write(write, out);
     }
 
-    fn write(&mut self, write: Write, out: &mut Vec<Output>) {
+    /// Writes what `origin` said, which is safe when that is done, as an envelope that waits is.
+    pub(super) fn write_owed(&mut self, origin: Option<&Did>, write: Write, out: &mut Vec<Output>) {
+        if let Some(origin) = origin {
+            let number = self.engine.number();
+            self.owe(origin, number);
+        }
+        self.write(write, out);
+    }
+
+    /// The next write makes this safe.
+    fn owe(&mut self, origin: &Did, number: u64) {
+        self.owed.entry(origin.clone()).or_default().open.insert(number, None);
+        self.unstored.push_back((self.written + 1, origin.clone(), number));
+    }
+
+    pub(super) fn write(&mut self, write: Write, out: &mut Vec<Output>) {
         self.written += 1;
         out.push(Output::Write(write));
     }

@@ -93,6 +93,9 @@ impl Host {
         if let Err((reason, wait)) = self.spend(now, identity, &message) {
             return self.refuse(now, conn, &message, reason, Some(wait), out);
         }
+        if self.for_authority(now, conn, (device, identity), verified, &message, out) {
+            return;
+        }
         self.engine.set_disk(self.has_disk());
         self.engine.handle(now, engine::Input::Received(message), &mut self.routed);
         self.carry_out(now, Some(device), out);
@@ -109,6 +112,10 @@ impl Host {
         match message.body {
             Body::Invite => self.invites.take(identity, now.tick).map_err(by_policy),
             Body::Other(Kind::Info) => self.infos.take(identity, now.tick).map_err(by_policy),
+            Body::Other(Kind::Subscribe) => self.subscribes.take(identity, now.tick).map_err(by_policy),
+            Body::Other(Kind::Publish | Kind::Unpublish | Kind::Provenance) => {
+                self.publications.take(identity, now.tick).map_err(by_policy)
+            }
             Body::Introduction => {
                 let sent =
                     if identity.method() == "web" { &mut self.domain_introductions } else { &mut self.introductions };
@@ -138,20 +145,15 @@ impl Host {
                 );
                 let to = if after_stage_7 { &origin.from } else { &origin.signer };
                 let session = origin.session.filter(|_| !reason.as_str().starts_with("transport."));
-                Some(Refusal { to: to.clone(), reason, session, in_reply_to: Some(origin.id), retry_after: None })
+                Some(Refusal { session, ..Refusal::of(to.clone(), reason, Some(origin.id)) })
             }
             (Some(_), None) => None,
             (None, _) => {
                 if connection.faults.take(FAULTS, now.tick).is_err() {
                     return self.close(now, conn, Close::Abuse, out);
                 }
-                claimed_hello(frame).map(|(to, id)| Refusal {
-                    to,
-                    reason: Reason::TRANSPORT_HELLO_REJECTED, // PIPE-3
-                    session: None,
-                    in_reply_to: Some(id),
-                    retry_after: None,
-                })
+                // PIPE-3
+                claimed_hello(frame).map(|(to, id)| Refusal::of(to, Reason::TRANSPORT_HELLO_REJECTED, Some(id)))
             }
         };
         match refused {

@@ -29,13 +29,7 @@ impl Host {
         // A relay's form of hello has no business here, and a hello is for whom it says (HEL-12).
         if hello.in_reply_to.is_some() || !self.is_for_us(conn, verified.audience()) {
             out.push(Output::Event(Event::Refused(conn, Reason::TRANSPORT_HELLO_REJECTED)));
-            let refused = Refusal {
-                to: device,
-                reason: Reason::TRANSPORT_HELLO_REJECTED,
-                session: None,
-                in_reply_to: Some(hello.common.id),
-                retry_after: None,
-            };
+            let refused = Refusal::of(device, Reason::TRANSPORT_HELLO_REJECTED, Some(hello.common.id));
             return self.send_refusal(now, conn, refused, out);
         }
         let Some(connection) = self.connections.get_mut(&conn) else { return };
@@ -43,11 +37,13 @@ impl Host {
             &mut connection.state,
             State::Bound { device: device.clone(), identity: identity.clone() },
         );
-        if let State::Bound { device: before, .. } = earlier {
+        if let State::Bound { device: before, identity: of } = earlier {
             // WS-8: the connection spoke for another device so far.
             if before != device {
                 self.unbind(now, conn, &before, out);
                 self.take_back(now, conn, out);
+            } else if of != identity {
+                self.went(now, &before, &of, out);
             }
             // Nobody needs to say hello often; each one is work.
             self.count_refusal(now, conn, out);
@@ -68,8 +64,10 @@ impl Host {
         let reply = self.hello(now, hello.common.id, &identity);
         self.transmit(conn, None, reply, out); // HEL-4, before anything that waited
         out.push(Output::Event(Event::Bound(conn)));
-        self.engine.handle(now, engine::Input::Bind { device, identity }, &mut self.routed);
+        let input = engine::Input::Bind { device: device.clone(), identity: identity.clone() };
+        self.engine.handle(now, input, &mut self.routed);
         self.carry_out(now, None, out);
+        self.came(now, &device, &identity, out);
     }
 
     fn is_for_us(&self, conn: Conn, audience: Option<&str>) -> bool {
@@ -90,6 +88,8 @@ impl Host {
             let expires_at = now.wall.secs() + turn.lifetime.as_secs();
             turn.issuer.issue(identity, expires_at, salt, turn.ports).member()
         });
+        let default = if self.config.presence_is_public { "public" } else { "private" };
+        let presence = ("presence".to_owned(), serde_json::json!({ "default": default, "policies": "0.1" })); // PRS-5
         let capabilities = Capabilities {
             max_envelope_bytes: 65_536, // CAP-1
             store_and_forward: Some(true),
@@ -100,7 +100,7 @@ impl Host {
                 rest: Map::new(),
             }),
             push_wake: None,
-            rest: stun_port.into_iter().chain(turn).collect(),
+            rest: stun_port.into_iter().chain(turn).chain([presence]).collect(),
         };
         let hello = message::Hello {
             common: self.common(now, &[]),

@@ -9,11 +9,13 @@
 //! What is cheap comes first, and whatever a peer can make grow has a bound. A refused frame costs its sender: every
 //! connection may be refused a little, and then it is closed.
 
+mod authority;
 mod config;
 mod custody;
 mod documents;
 mod frames;
 mod hello;
+mod policies;
 mod refusals;
 mod routed;
 
@@ -25,10 +27,12 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
+use self::authority::Hosted;
 pub use self::config::{Config, Rates, Turn};
 pub use self::custody::MAX_UNSTORED;
 use self::custody::Owed;
 use self::documents::{Asked, Parked};
+pub use self::policies::{MAX_LISTED, POLICY_KEPT};
 use super::custody::Custody;
 use super::engine::{self, Engine};
 use super::kept::{Memory, Write};
@@ -191,6 +195,9 @@ pub struct Host {
     rng: ChaCha20Rng,
     verifier: Verifier,
     engine: Engine,
+    hosted: Hosted,
+    /// When the last input came.
+    now: Now,
     connections: BTreeMap<Conn, Connection>,
     /// The connection that holds each device's binding (WS-9).
     devices: BTreeMap<Did, Conn>,
@@ -207,6 +214,8 @@ pub struct Host {
     introductions: Buckets<Did>,
     domain_introductions: Buckets<Did>,
     introductions_received: Buckets<Did>,
+    subscribes: Buckets<Did>,
+    publications: Buckets<Did>,
     strangers: Buckets<IpAddr>,
     fetches: Buckets<IpAddr>,
     /// When to look after which connection's deliveries.
@@ -272,6 +281,8 @@ impl Host {
             rng,
             verifier,
             engine: Engine::new(config.engine.clone()),
+            hosted: Hosted::new(config.presence_is_public),
+            now: Now::default(),
             connections: BTreeMap::new(),
             devices: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -285,6 +296,8 @@ impl Host {
             introductions: of_identities(rates.introductions),
             domain_introductions: of_identities(rates.domain_introductions),
             introductions_received: of_identities(rates.introductions_received),
+            subscribes: of_identities(rates.subscribes),
+            publications: of_identities(rates.publications),
             strangers: Buckets::new(rates.strangers, MAX_PARTIES),
             fetches: Buckets::new(rates.fetches, MAX_PARTIES),
             looks: BTreeSet::new(),
@@ -301,12 +314,13 @@ impl Host {
 
     /// Takes back what was kept before a restart: envelopes, known devices, ids (RPL-6).
     pub fn restore(&mut self, memory: Memory, now: Now) {
-        let Memory { held, devices, seen } = memory;
+        let Memory { held, devices, seen, subscriptions, records, policies } = memory;
         let (held_ids, live_ids): (Vec<_>, Vec<_>) = seen.into_iter().partition(|recorded| recorded.is_held);
         let ids = |recorded: Vec<Recorded>| recorded.into_iter().map(|recorded| recorded.id);
         self.verifier.seen_mut().restore(ids(held_ids), now.wall.secs());
         self.verifier.seen_mut().restore_live(ids(live_ids), now.wall.secs());
         self.engine.restore(now, devices.into_values(), held.into_values());
+        self.hosted.restore(now, subscriptions, records, policies);
     }
 
     /// Keeps the relay's own document, or one that the operator vouches for; it is never fetched.
@@ -316,7 +330,9 @@ impl Host {
 
     /// Takes one input, after whatever became due before it, and appends what is to be done.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Vec<Output>) {
+        self.now = now;
         self.expire(now, out);
+        self.advance_authority(now, matches!(input, Input::Tick), out);
         match input {
             Input::Tick => {
                 self.engine.handle(now, engine::Input::Tick, &mut self.routed);
@@ -327,7 +343,10 @@ impl Host {
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Asked { conn, mark } => self.asked_by(now, conn, mark, out),
             Input::Reached { conn, number } => self.reached(now, conn, number, out),
-            Input::Stored { count } => self.stored(count, out),
+            Input::Stored { count } => {
+                self.stored(count, out);
+                self.accept_subscriptions(now, count, out);
+            }
             Input::Disk { writable } => {
                 self.writable = writable;
                 self.engine.set_disk(writable);
@@ -347,7 +366,7 @@ impl Host {
         let forget = self.forget.first().map(|(tick, _)| *tick);
         let asked = self.asked.values().map(|asked| asked.until).min();
         let look = self.looks.first().map(|(tick, _)| *tick);
-        [self.engine.wake(), deadline, forget, asked, look].into_iter().flatten().min()
+        [self.engine.wake(), self.hosted.wake(self.now), deadline, forget, asked, look].into_iter().flatten().min()
     }
 
     /// The relay's DID.
@@ -360,6 +379,12 @@ impl Host {
     #[must_use]
     pub fn load(&self) -> engine::Load {
         self.engine.load()
+    }
+
+    /// Subscriptions and records that the authority holds, and notifies that have still to be sent.
+    #[must_use]
+    pub fn told(&self) -> (usize, usize, usize) {
+        self.hosted.load()
     }
 
     /// How many envelopes were handed to devices that have not acknowledged them (CUS-10).
@@ -406,8 +431,12 @@ impl Host {
     fn unbind(&mut self, now: Now, conn: Conn, device: &Did, out: &mut Vec<Output>) {
         if self.devices.get(device) == Some(&conn) {
             self.devices.remove(device);
+            let identity = self.engine.identity_of(device).cloned();
             self.engine.handle(now, engine::Input::Unbind { device: device.clone() }, &mut self.routed);
             self.carry_out(now, None, out);
+            if let Some(identity) = identity {
+                self.went(now, device, &identity, out);
+            }
         }
     }
 

@@ -24,6 +24,13 @@ pub(super) struct Refusal {
     pub(super) session: Option<Ulid>,
     pub(super) in_reply_to: Option<Ulid>,
     pub(super) retry_after: Option<u64>,
+    pub(super) detail: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn of(to: Did, reason: Reason, in_reply_to: Option<Ulid>) -> Self {
+        Self { to, reason, session: None, in_reply_to, retry_after: None, detail: None }
+    }
 }
 
 impl Host {
@@ -42,21 +49,16 @@ impl Host {
         out: &mut Vec<Output>,
     ) {
         out.push(Output::Event(Event::Refused(conn, reason.clone())));
-        let refused = Refusal {
-            to: message.from.clone(),
-            reason,
-            session: None,
-            in_reply_to: Some(message.id),
-            // RSN-3: 0 would say that retrying is no use.
-            retry_after: wait.map(|wait| wait.as_secs() + 1),
-        };
+        // RSN-3: 0 would say that retrying is no use.
+        let retry_after = wait.map(|wait| wait.as_secs() + 1);
+        let refused = Refusal { retry_after, ..Refusal::of(message.from.clone(), reason, Some(message.id)) };
         self.send_refusal(now, conn, refused, out);
     }
 
     pub(super) fn send_refusal(&mut self, now: Now, conn: Conn, refused: Refusal, out: &mut Vec<Output>) {
-        let Refusal { to, reason, session, in_reply_to, retry_after } = refused;
+        let Refusal { to, reason, session, in_reply_to, retry_after, detail } = refused;
         let common = self.common(now, &[]);
-        let error = message::Error { common, to, reason, detail: None, retry_after, session, in_reply_to };
+        let error = message::Error { common, to, reason, detail, retry_after, session, in_reply_to };
         let frame = Arc::from(self.signer.sign(&error.into()).text());
         self.transmit(conn, session, frame, out);
         self.count_refusal(now, conn, out);

@@ -46,8 +46,7 @@ impl Host {
                     engine::Output::Error { to, reason, in_reply_to } => {
                         let conn = self.devices.get(&to).copied().or(conn);
                         out.extend(conn.map(|conn| Output::Event(Event::Refused(conn, reason.clone()))));
-                        let refused =
-                            Refusal { to, reason, session: None, in_reply_to: Some(in_reply_to), retry_after: None };
+                        let refused = Refusal::of(to, reason, Some(in_reply_to));
                         if let Some(conn) = conn {
                             self.send_refusal(now, conn, refused, out);
                         }

@@ -185,7 +185,11 @@ impl World {
             Output::Subscription { id, .. } => {
                 self.told.insert(id, (u64::MAX - 1, true));
             }
-            Output::Publication { .. } | Output::Provenance { .. } | Output::Reject { .. } | Output::Drop(_) => {}
+            Output::Publication { .. }
+            | Output::Provenance { .. }
+            | Output::Forgotten { .. }
+            | Output::Reject { .. }
+            | Output::Drop(_) => {}
         }
     }
 

@@ -611,6 +611,8 @@ impl Driver {
             agent::Event::IntroductionRejected { introduction, reason } => {
                 Event::IntroductionRejected { introduction, reason }
             }
+            agent::Event::Told { watch, by, told } => Event::Told { watch, by, told },
+            agent::Event::WatchEnded { watch, reason } => Event::WatchEnded { watch, reason },
             agent::Event::Security { what, signer, session } => Event::Security { what, signer, session },
             agent::Event::Reported { session, reason } => Event::Reported { session, reason },
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dsip_media::stats::Report;
-use dsip_proto::agent::{Party, Side, Suspicion};
+use dsip_proto::agent::{Party, Side, Suspicion, Told};
 use dsip_proto::wire::token::{AnsweredBy, Direction, Status};
 use dsip_proto::wire::{Did, Reason, Ulid};
 
@@ -183,6 +183,22 @@ pub enum Event {
         introduction: Ulid,
         /// Why.
         reason: Reason,
+    },
+    /// An authority says how things stand that we watch. It is its word, except for a record, which was verified here.
+    Told {
+        /// The watch.
+        watch: Ulid,
+        /// Who says so.
+        by: Did,
+        /// What.
+        told: Told,
+    },
+    /// A watch is over.
+    WatchEnded {
+        /// The watch.
+        watch: Ulid,
+        /// Why; nothing if the authority could not be reached.
+        reason: Option<Reason>,
     },
     /// Something was refused that would have been dangerous otherwise. Nothing changed.
     Security {

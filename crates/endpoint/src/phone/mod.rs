@@ -44,7 +44,7 @@ use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot};
 
 pub use describe::{from_media, to_media};
-pub use dsip_proto::agent::{Identity, Party, Side, Suspicion};
+pub use dsip_proto::agent::{Identity, Party, Record, Side, Stream, Suspicion, Told, Visibility};
 pub use event::Event;
 pub use network::{JoinError, Network};
 
@@ -288,6 +288,53 @@ impl Phone {
     /// Puts somebody into the address book, or takes them out. Whoever is in it may call without asking first.
     pub async fn allow(&self, identity: Did, allowed: bool, name: Option<String>) -> Result<(), Error> {
         self.with_agent(move |agent| agent.allow(clock::now(), &identity, allowed, name)).await
+    }
+
+    /// Watches whether somebody is there, by the word of the node they use. [`Event::Told`] says each change.
+    pub async fn watch_presence(&self, whom: &Located) -> Result<Ulid, Error> {
+        let (did, routes) = (whom.did.clone(), relays(whom));
+        self.with_agent(move |agent| agent.watch_presence(clock::now(), &did, routes)).await
+    }
+
+    /// Watches a stream of somebody that was found: `stream` is its whole id.
+    pub async fn watch_stream(&self, publisher: &Located, stream: String) -> Result<Ulid, Error> {
+        let routes = relays(publisher);
+        self.with_agent(move |agent| agent.watch_stream(clock::now(), stream, routes)).await
+    }
+
+    /// Ends a watch.
+    pub async fn unwatch(&self, watch: Ulid) -> Result<(), Error> {
+        self.with_agent(move |agent| {
+            agent.unwatch(clock::now(), watch);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tells our own node who may see whether we are there. It is so once [`Event::Told`] comes for this watch.
+    pub async fn show_presence(&self, to: Visibility) -> Result<Ulid, Error> {
+        self.with_agent(move |agent| agent.show_presence(clock::now(), &to)).await
+    }
+
+    /// Publishes a stream at our own node, and watches it: the publication stands once [`Event::Told`] names its id.
+    /// Returns that, and the watch.
+    pub async fn publish(&self, stream: Stream) -> Result<(Ulid, Ulid), Error> {
+        self.with_agent(move |agent| {
+            let stream_id = agent.stream_id(stream.name.as_deref());
+            let publication = agent.publish(clock::now(), stream)?;
+            Ok((publication, agent.watch_stream(clock::now(), stream_id, Vec::new())?))
+        })
+        .await
+    }
+
+    /// Withdraws a publication of ours, and watches its stream: it is withdrawn once [`Event::Told`] says so.
+    pub async fn unpublish(&self, name: Option<String>, publication: Ulid) -> Result<Ulid, Error> {
+        self.with_agent(move |agent| {
+            agent.unpublish(clock::now(), name.as_deref(), publication)?;
+            let stream_id = agent.stream_id(name.as_deref());
+            agent.watch_stream(clock::now(), stream_id, Vec::new())
+        })
+        .await
     }
 
     /// What the phone remembers: contacts, requests, grants.

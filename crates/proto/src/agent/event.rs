@@ -7,7 +7,7 @@ use crate::turn;
 use crate::wire::token::{AnsweredBy, Direction, Status};
 use crate::wire::{Did, Kind, Reason, Ulid};
 
-use super::{Change, Description, Relay};
+use super::{Change, Description, Relay, Told};
 
 /// One connection to a relay, as agent and driver name it. Never reused within one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -299,6 +299,22 @@ pub enum Event {
         introduction: Ulid,
         /// Why.
         reason: Reason,
+    },
+    /// An authority says how things stand that we watch. It is its word, except for a record it sent along, which was verified.
+    Told {
+        /// The watch.
+        watch: Ulid,
+        /// Who says so: the node that answers for it.
+        by: Did,
+        /// What.
+        told: Told,
+    },
+    /// A watch is over.
+    WatchEnded {
+        /// The watch.
+        watch: Ulid,
+        /// Why; nothing if the authority could not be reached.
+        reason: Option<Reason>,
     },
     /// Somebody who has no say in it spoke in a session (PTY-5), or something did not verify. Nothing changed.
     Security {

@@ -183,7 +183,9 @@ impl Agent {
         // A message that went over another link than its session is not the relay's of that session (PTY-2).
         let via = if over == link { via } else { None };
         let inbound = Inbound { link, message, device, identity, until, via };
-        self.dispatch(now, &inbound);
+        if !self.heard_about_watch(now, &inbound) {
+            self.dispatch(now, &inbound);
+        }
     }
 
     /// The session that a message is about: a relay's error names none, but what it answers belongs to one (RLY-5).

@@ -93,6 +93,7 @@ impl Agent {
         }
         self.introduced_over(id);
         self.invite_over(now, id);
+        self.watch_over(now, id);
     }
 
     /// A verified `hello` of a relay. `in_reply_to` was compared with what we sent by the pipeline (SEM-1) if it was
@@ -170,12 +171,15 @@ impl Agent {
                 self.out.push_back(Output::Event(Event::Offline { why: why.to_owned() }));
             }
         }
-        if home || self.calls.values().any(|call| call.link == id && call.is_live()) {
+        // A watch is worth as much trouble as a call once its authority has been heard.
+        let watched = was_bound && self.watches.need(id);
+        if home || watched || self.calls.values().any(|call| call.link == id && call.is_live()) {
             if let Some(link) = self.links.get_mut(&id) {
                 link.rest(now, &mut self.rng);
             }
         } else {
             self.links.remove(&id);
+            self.watches_lost(id);
         }
         self.introductions_lost(id, why);
         self.try_elsewhere(now, id, why);
@@ -227,7 +231,8 @@ impl Agent {
             }
             if link.purpose == Purpose::Errand {
                 let needed = self.calls.values().any(|call| call.link == *id && call.is_live())
-                    || self.errands.values().any(|errand| errand.link == *id);
+                    || self.errands.values().any(|errand| errand.link == *id)
+                    || self.watches.need(*id);
                 if needed {
                     link.idle_since = None;
                 } else if now.tick >= *link.idle_since.get_or_insert(now.tick) + ERRAND_LINGER {

@@ -32,6 +32,7 @@ mod link;
 mod links;
 mod memory;
 mod parked;
+mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -43,11 +44,13 @@ pub use event::{
     Answer, AskId, Event, Input, LinkChange, LinkId, Media, Output, Party, Permit, Question, Side, Suspicion,
 };
 pub use memory::{Change, Memory, Request};
+pub use watches::{Record, Stream, Told, Visibility};
 
 use crate::endpoint;
 use crate::envelope::{Signer, Supported, Verifier};
 use crate::identity::Documents;
 use crate::time::{Now, Seed, Tick};
+use crate::wire::token::ProfileId;
 use crate::wire::{Did, Ulid};
 
 use calls::Call;
@@ -56,6 +59,7 @@ use hints::Hints;
 use intruders::Intruders;
 use link::{Link, Purpose};
 use parked::Parked;
+use watches::Watches;
 
 /// A phone. Whoever holds one drives it: one call of [`handle`](Self::handle) or of a command per thing that happens, then
 /// [`poll`](Self::poll) until it is idle. Draining late is never wrong.
@@ -81,6 +85,7 @@ pub struct Agent {
     asked_over: BTreeMap<Ulid, LinkId>,
     intruders: Intruders,
     hints: Option<Hints>,
+    watches: Watches,
     rng: ChaCha20Rng,
     last_id: u64,
     out: VecDeque<Output>,
@@ -104,8 +109,11 @@ pub enum Misuse {
     /// So many calls are up that another one would be a fault.
     #[error("too many calls at once")]
     TooManyCalls,
+    /// So much is watched that another watch would be a fault.
+    #[error("too many watches at once")]
+    TooManyWatches,
     /// The text is longer than the message may be.
-    #[error("the text is too long for an introduction")]
+    #[error("the text is too long for its message")]
     TooLong,
     /// The media engine made an offer with other ICE credentials than the call has: it may not be sent (WEB-88).
     #[error("the new offer restarts ICE, which this version of the binding does not have")]
@@ -120,7 +128,10 @@ impl Agent {
         let mut rng = seed.into_rng();
         let mut bytes = [0; 32];
         rng.fill_bytes(&mut bytes);
-        let mut verifier = Verifier::new(Supported::default(), Seed::new(bytes));
+        let mut verifier = Verifier::new(
+            Supported::new([ProfileId::INTERACTIVE_MEDIA, ProfileId::VERIFIED_BROADCAST]),
+            Seed::new(bytes),
+        );
         verifier.seen_mut().restore(std::mem::take(&mut memory.seen), now.wall.secs());
         let Identity { did, device: key, delegations, name } = identity;
         let device = key.did();
@@ -145,6 +156,7 @@ impl Agent {
             asked_over: BTreeMap::new(),
             intruders: Intruders::default(),
             hints: publish.then(Hints::new),
+            watches: Watches::new(now),
             rng,
             last_id: 0,
             out: VecDeque::new(),
@@ -204,6 +216,7 @@ impl Agent {
         self.advance_links(now);
         self.advance_calls(now);
         self.publish_hint(now);
+        self.advance_watches(now);
     }
 
     fn wake(&self) -> Option<Tick> {
@@ -212,6 +225,7 @@ impl Agent {
             .chain(self.parked.wake())
             .chain(self.hints.as_ref().and_then(Hints::wake))
             .chain(self.engine.wake())
+            .chain(self.watches.wake())
             .min()
     }
 

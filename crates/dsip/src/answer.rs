@@ -16,6 +16,7 @@ use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Style};
 use crate::phone::numbered;
+use crate::presence::Who;
 use crate::words::Teller;
 
 /// What `dsip answer` takes.
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Hang up this many seconds after sound begins to flow
     #[arg(long, value_name = "S", value_parser = seconds)]
     duration: Option<Duration>,
+    /// Say who may see whether I am there; without it, what was said before holds
+    #[arg(long, value_enum, value_name = "WHO")]
+    presence: Option<Who>,
     /// Let only contacts ring; everybody else has to introduce themselves first (see dsip requests)
     #[arg(long)]
     first_contact: bool,
@@ -78,7 +82,11 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     if args.publish && network.dht().is_none() {
         return Err(Failure::usage("--publish", "there is no DHT to publish in", "give a node of it with --dht"));
     }
+    let visibility = args.presence.map(|who| who.visibility(globals, Vec::new())).transpose()?;
     let (phone, events) = Phone::start(config, network)?;
+    if let Some(visibility) = visibility {
+        phone.show_presence(visibility).await?;
+    }
     let teller = Teller::new(out);
     let words = json!({ "did": phone.did(), "device": phone.device() });
     teller.say("waiting", words, format!("as {}; Ctrl-C ends", phone.did()), Style::Bold);

@@ -11,7 +11,9 @@ use dsip_proto::link;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{answer, call, conformance, contacts, demo, id, introduce, load, node, requests, resolve};
+use crate::{
+    answer, call, conformance, contacts, demo, id, introduce, load, node, presence, publish, requests, resolve, watch,
+};
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
 #[derive(Debug, Parser)]
@@ -121,6 +123,14 @@ pub(crate) enum Command {
     Requests(requests::Args),
     /// See and change who may call me
     Contacts(contacts::Args),
+    /// Watch whether somebody is there, or how a stream of theirs stands
+    Watch(watch::Args),
+    /// Say who may see whether I am there
+    Presence(presence::Args),
+    /// Tell those who watch that a stream of mine is on
+    Publish(publish::Args),
+    /// Withdraw that
+    Unpublish(publish::Withdrawal),
     /// Find what is known about a DID, alias or link, and what of it has authority
     Resolve(resolve::Args),
     /// Run a directory of conformance vectors

@@ -19,8 +19,11 @@ mod node;
 mod output;
 mod passphrase;
 mod phone;
+mod presence;
+mod publish;
 mod requests;
 mod resolve;
+mod watch;
 mod words;
 
 use std::process::ExitCode;
@@ -64,6 +67,10 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
         Command::Introduce(args) => introduce::run(globals, out, args).await,
         Command::Requests(args) => requests::run(globals, out, args).await,
         Command::Contacts(args) => contacts::run(globals, out, args).await,
+        Command::Watch(args) => watch::run(globals, out, args).await,
+        Command::Presence(args) => presence::run(globals, out, args).await,
+        Command::Publish(args) => publish::run(globals, out, args).await,
+        Command::Unpublish(args) => publish::withdraw(globals, out, args).await,
         Command::Resolve(args) => resolve::run(globals, out, args).await,
         Command::Conformance(args) => conformance::run(globals, out, args).await,
         Command::Load(args) => load::run(globals, out, args).await,

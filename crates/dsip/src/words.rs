@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use dsip_endpoint::link::Transport;
-use dsip_endpoint::phone::{Event, Party, Side, Suspicion};
+use dsip_endpoint::phone::{Event, Party, Record, Side, Suspicion};
 use dsip_endpoint::resolve::{Located, Source};
 use dsip_media::stats::Report;
 use dsip_proto::wire::token::AnsweredBy;
@@ -92,6 +92,46 @@ impl<'a> Teller<'a> {
         let words: String = line.words.chars().filter(|c| !acts(*c)).collect();
         self.out.line(format!("{:>8.3} s  {name} {words}", elapsed.as_secs_f64()));
     }
+}
+
+/// What a record says, for programs.
+fn shown(record: &Result<Record, String>) -> Value {
+    match record {
+        Ok(Record { title, uri, display }) => json!({
+            "verified": true,
+            "title": title,
+            "uri": uri,
+            "original_publisher": display.original_publisher,
+            "delivered_by": display.delivered_by,
+            "transcoded_by": display.transcoded_by,
+            "integrity_mode": display.integrity,
+        }),
+        Err(why) => json!({ "verified": false, "why": why }),
+    }
+}
+
+/// The same for people (06 §5).
+fn in_words(record: &Result<Record, String>) -> String {
+    let Record { title, uri, display } = match record {
+        Ok(record) => record,
+        Err(why) => return format!("; its record does not verify ({why})"),
+    };
+    let mut words = String::new();
+    if let Some(title) = title {
+        words.push_str(&format!("; called \"{title}\""));
+    }
+    words.push_str(&format!(", signed by {}", display.original_publisher));
+    for (did, list) in [("delivered", &display.delivered_by), ("transcoded", &display.transcoded_by)] {
+        for by in list {
+            words.push_str(&format!(", {did} by {by}"));
+        }
+    }
+    words.push_str(&format!(" ({})", display.integrity));
+    match uri {
+        Some(uri) => words.push_str(&format!("; at {uri}")),
+        None => words.push_str("; in no form this phone plays"),
+    }
+    words
 }
 
 /// An event in both forms. What comes often and means little to a person has none.
@@ -229,6 +269,24 @@ fn line(event: &Event) -> Option<(Line, Style)> {
             json!({ "introduction": introduction, "reason": reason }),
             reason.to_string(),
             Style::Bad,
+        ),
+        Event::Told { watch, by, told } => {
+            let (event, state) = (told.event.as_deref(), told.state.as_deref());
+            let mut words = format!("{}, says {by}", state.unwrap_or("nothing it can put in words"));
+            let mut fields = json!({
+                "watch": watch, "by": by, "about": event, "state": state, "publication": told.publication,
+            });
+            if let (Some(record), Value::Object(fields)) = (&told.record, &mut fields) {
+                fields.insert("record".into(), shown(record));
+                words.push_str(&in_words(record));
+            }
+            line("told", fields, words, Style::Good)
+        }
+        Event::WatchEnded { watch, reason } => line(
+            "unwatched",
+            json!({ "watch": watch, "reason": reason }),
+            reason.as_ref().map_or_else(|| "nobody there to ask".to_owned(), ToString::to_string),
+            Style::Doubtful,
         ),
         Event::Security { what, signer, session } => {
             let what = match what {

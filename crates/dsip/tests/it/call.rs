@@ -16,7 +16,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A process of ours, and what it tells line by line.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<Value>,
@@ -24,7 +24,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(home: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dsip"));
         for name in ["DSIP_NODE", "DSIP_DHT", "DSIP_CA", "DSIP_PASSPHRASE_FILE", "DSIP_JSON"] {
             command.env_remove(name);
@@ -46,7 +46,7 @@ impl Running {
     }
 
     /// Waits for an event of that name.
-    fn until(&mut self, name: &str) -> Value {
+    pub(crate) fn until(&mut self, name: &str) -> Value {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(value) => {
@@ -76,7 +76,7 @@ impl Running {
     }
 
     /// Waits for the end; gives the exit code.
-    fn ends(mut self) -> (i32, Vec<Value>) {
+    pub(crate) fn ends(mut self) -> (i32, Vec<Value>) {
         let status = self.child.wait().expect("waited for");
         self.told.extend(self.lines.iter());
         (status.code().unwrap_or(-1), std::mem::take(&mut self.told))
@@ -91,16 +91,16 @@ impl Drop for Running {
 }
 
 /// A node, and homes for Alice and Bob.
-struct Town {
+pub(crate) struct Town {
     node: Option<Node>,
     runtime: tokio::runtime::Runtime,
     dir: tempfile::TempDir,
-    url: String,
+    pub(crate) url: String,
     dht: String,
 }
 
 impl Town {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let loopback = "127.0.0.1:0".parse().expect("an address");
@@ -113,11 +113,11 @@ impl Town {
         Self { node: Some(node), runtime, dir, url, dht }
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn did(&self, name: &str) -> String {
+    pub(crate) fn did(&self, name: &str) -> String {
         let shown = super::dsip(&self.home(name), &["id", "show", "--json"]);
         super::last_event(&shown)["did"].as_str().expect("a DID").to_owned()
     }
@@ -136,7 +136,7 @@ impl Town {
         path
     }
 
-    fn answers(&self, more: &[&str]) -> Running {
+    pub(crate) fn answers(&self, more: &[&str]) -> Running {
         let mut bob = Running::start(&self.home("Bob"), &[&["answer", "--node", &self.url], more].concat());
         bob.until("ready");
         bob

@@ -5,6 +5,7 @@ mod conformance;
 mod id;
 mod load;
 mod node;
+mod presence;
 mod resolve;
 
 use std::path::Path;

@@ -81,3 +81,62 @@ async fn bc_41_a_stream_is_told_to_subscribers_and_both_survive_a_restart() {
         assert!(said["seq"].as_u64() > first["seq"].as_u64(), "SUB-4: {said}");
     }
 }
+
+/// Prints how long refusals take, about somebody who is there and hides and about nobody, asked in turn (BC-66).
+///
+/// `DSIP_BENCH_SAMPLES=20000 cargo test --release -p dsip-node --test it measure_refusals -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement, for docs/performance.md"]
+async fn measure_refusals() {
+    let samples = std::env::var("DSIP_BENCH_SAMPLES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000usize);
+    for transport in BOTH {
+        let world = World::with(|config| {
+            config.relay.rates.subscribes.burst = u32::MAX;
+            config.relay.rates.envelopes.burst = u32::MAX;
+        })
+        .await;
+        let node = world.node.ready().did.clone();
+        let bob = Device::new(2);
+        let targets = [bob.identity.clone(), Device::new(99).identity, Device::new(98).identity];
+        let _there = world.bind(&bob, Transport::Quic).await;
+        let mut times = [const { Vec::new() }; 3];
+        // One device is refused so often and then closed (RLY-61), and the next one asks.
+        for seed in 0..samples.div_ceil(40) {
+            let number = |count: usize| u8::try_from(count).expect("small");
+            let mallory = Device::of(number(3 + seed % 90), number(seed / 90));
+            let mut link = world.bind(&mallory, transport).await;
+            for round in 0..120 {
+                // Each order of the three as often as any other.
+                let turn = if (round / 3 + seed) % 2 == 0 { round % 3 } else { 2 - round % 3 };
+                let said = mallory.subscribe(&node, targets[turn].as_str(), SubscriptionEvent::PRESENCE, &[]);
+                let began = std::time::Instant::now();
+                say(&link, &said);
+                let answer = link.recv().await.expect("an answer");
+                times[turn].push(began.elapsed().as_nanos());
+                assert!(answer.len() > 400);
+            }
+        }
+        for times in &mut times {
+            times.sort_unstable();
+        }
+        let at = |times: &[u128], share: usize| times[times.len() * share / 1000] / 1000;
+        for (name, times) in ["hidden", "absent", "absent too"].iter().zip(&times) {
+            println!("{transport:?} {name}: p50 {} p90 {} p99 {} us", at(times, 500), at(times, 900), at(times, 990));
+        }
+        let [hidden, absent, control] = &times;
+        let count = hidden.len() as f64;
+        println!(
+            "{transport:?}, {count} each: D hidden/absent {:.4}, absent/absent too {:.4}; chance passes {:.4} once in 20",
+            kolmogorov_smirnov(hidden, absent),
+            kolmogorov_smirnov(absent, control),
+            1.358 * (2.0 / count).sqrt(),
+        );
+    }
+}
+
+/// The greatest distance between two samples' distributions.
+fn kolmogorov_smirnov(one: &[u128], other: &[u128]) -> f64 {
+    let share = |sorted: &[u128], value: u128| sorted.partition_point(|at| *at <= value) as f64 / sorted.len() as f64;
+    let distance = |value: &u128| (share(one, *value) - share(other, *value)).abs();
+    one.iter().chain(other).map(distance).fold(0.0, f64::max)
+}

@@ -153,7 +153,7 @@ impl Agent {
         let publisher = self.did.clone();
         let stream_id = self.stream_id(stream.name.as_deref());
         let Stream { title, state, variants, .. } = stream;
-        let common = self.common(now, RECORD_SECS, &[ProfileId::VERIFIED_BROADCAST]);
+        let common = self.record_common(now, RECORD_SECS);
         let id = common.id;
         let publish = Publish { common, publisher, stream_id, state, variants, title, integrity: None, policy: None };
         let message = Message::from(publish);
@@ -166,7 +166,7 @@ impl Agent {
     pub fn unpublish(&mut self, now: Now, name: Option<&str>, publication: Ulid) -> Result<(), Misuse> {
         let link = self.home.ok_or(Misuse::Nowhere)?;
         let (publisher, stream_id) = (self.did.clone(), self.stream_id(name));
-        let common = self.common(now, REQUEST_SECS, &[ProfileId::VERIFIED_BROADCAST]);
+        let common = self.record_common(now, REQUEST_SECS);
         self.say(link, Unpublish { common, publisher, stream_id, publication });
         Ok(())
     }
@@ -175,6 +175,12 @@ impl Agent {
     #[must_use]
     pub fn stream_id(&self, name: Option<&str>) -> String {
         name.map_or_else(|| self.did.to_string(), |name| format!("{}:{name}", self.did))
+    }
+
+    /// BC-1: a record is the publisher's own word, whichever of its devices signs.
+    fn record_common(&mut self, now: Now, lifetime: u64) -> Common {
+        let from = self.did.clone();
+        Common { from, ..self.common(now, lifetime, &[ProfileId::VERIFIED_BROADCAST]) }
     }
 
     fn watch(

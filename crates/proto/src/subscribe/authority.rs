@@ -549,8 +549,9 @@ impl Authority {
         if events.contains(&SubscriptionEvent::PUBLICATION) {
             return self.records.by_stream.contains_key(target);
         }
+        // No look-up is spared for what another one has found (SUB-6).
         target.parse().is_ok_and(|identity: Did| {
-            self.hosted.contains(&identity) || self.bound.contains_key(&identity) || self.policies.contains_key(target)
+            self.hosted.contains(&identity) | self.bound.contains_key(&identity) | self.policies.contains_key(target)
         })
     }
 

@@ -8,6 +8,7 @@ mod races;
 mod renegotiation;
 mod setup;
 mod strangers;
+mod watching;
 
 use dsip_proto::agent::Event;
 use dsip_proto::wire::token::Status;

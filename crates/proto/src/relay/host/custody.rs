@@ -26,6 +26,7 @@ const MAX_MARK: usize = 125;
 /// and what would have to wait is refused.
 pub const MAX_UNSTORED: u64 = 262_144;
 
+/// What one device sent and is not safe yet, whatever connection it came on (CUS-6).
 #[derive(Default)]
 pub(super) struct Owed {
     /// Envelopes that are neither on disk nor acknowledged by whom they are for, by arrival number; with the connection they

@@ -67,7 +67,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     };
     let variants = args.uris.into_iter().enumerate().map(|(number, uri)| Variant {
         id: format!("v{}", number + 1),
-        media: vec![media.clone()],
+        media: vec![media],
         codec: args.codec.clone(),
         transport: args.transport.clone(),
         uri,

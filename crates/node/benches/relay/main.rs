@@ -137,6 +137,7 @@ fn node() {
             introductions_received: unlimited,
             strangers: unlimited,
             fetches: unlimited,
+            ..Rates::default()
         };
         let node = Node::start(config).await.expect("started");
         println!("{} {}", node.ready().url(), node.ready().did);

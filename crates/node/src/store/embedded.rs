@@ -38,12 +38,15 @@ const HELD: TableDefinition<'_, u64, (u64, &str, &str)> = TableDefinition::new("
 const DEVICES: TableDefinition<'_, &str, (&str, Option<u64>)> = TableDefinition::new("devices");
 const SEEN: TableDefinition<'_, (u64, bool, u64), &[u8]> = TableDefinition::new("seen");
 const SUBSCRIPTIONS: TableDefinition<'_, u128, Subscription<'_>> = TableDefinition::new("subscriptions");
-const RECORDS: TableDefinition<'_, &str, (&str, bool, Vec<(&str, &str)>)> = TableDefinition::new("records");
+const RECORDS: TableDefinition<'_, &str, Record<'_>> = TableDefinition::new("records");
 const POLICIES: TableDefinition<'_, &str, (u128, u64, Option<Vec<&str>>)> = TableDefinition::new("policies");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Subscriber, device, target, events, expiry, `seq`, capability, whether records go with it.
 type Subscription<'a> = (&'a str, &'a str, &'a str, Vec<&'a str>, u64, u64, Option<&'a str>, bool);
+
+/// The `publish`, whether it was withdrawn, processors and their statements.
+type Record<'a> = (&'a str, bool, Vec<(&'a str, &'a str)>);
 
 /// The names in `meta`: the version of all this, and how often the file was opened.
 const FORMAT: &str = "format";

@@ -106,8 +106,9 @@ async fn measure_refusals() {
             let mallory = Device::of(number(3 + seed % 90), number(seed / 90));
             let mut link = world.bind(&mallory, transport).await;
             for round in 0..120 {
-                // Each order of the three as often as any other.
-                let turn = if (round / 3 + seed) % 2 == 0 { round % 3 } else { 2 - round % 3 };
+                // Each of the three at each place in line as often as the others, and both ways round.
+                let place = (round % 3 + round / 3) % 3;
+                let turn = if seed % 2 == 0 { place } else { 2 - place };
                 let said = mallory.subscribe(&node, targets[turn].as_str(), SubscriptionEvent::PRESENCE, &[]);
                 let began = std::time::Instant::now();
                 say(&link, &said);

@@ -112,7 +112,7 @@ pub(crate) enum Command {
     /// Make and show identities, device keys and delegations
     Id(id::Args),
     /// Run a node: relay, DHT, STUN
-    Node(node::Args),
+    Node(Box<node::Args>),
     /// Wait for calls
     Answer(answer::Args),
     /// Call somebody

@@ -61,7 +61,7 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
     let globals = &cli.globals;
     match cli.command {
         Command::Id(args) => id::run(globals, out, args).await,
-        Command::Node(args) => node::run(globals, out, args).await,
+        Command::Node(args) => node::run(globals, out, *args).await,
         Command::Answer(args) => answer::run(globals, out, args).await,
         Command::Call(args) => call::run(globals, out, args).await,
         Command::Introduce(args) => introduce::run(globals, out, args).await,

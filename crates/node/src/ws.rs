@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dsip_endpoint::clock;
 use dsip_endpoint::link::{self, Deliver, HANDSHAKE_DEADLINE, Side, outbox};

@@ -201,7 +201,7 @@ mod tests {
     fn node(command: &Command, line: &[&str]) -> super::super::Args {
         let matches = command.clone().try_get_matches_from([&["dsip", "node"], line].concat()).expect("a command line");
         match Cli::from_arg_matches(&matches).expect("whole").command {
-            cli::Command::Node(args) => args,
+            cli::Command::Node(args) => *args,
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use dsip_endpoint::clock;
 use dsip_endpoint::link::HANDSHAKE_DEADLINE;

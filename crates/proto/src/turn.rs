@@ -125,7 +125,7 @@ impl Issuer {
     /// TURN-2: credentials for `identity` until `expires_at`, in Unix seconds. `salt` is random.
     #[must_use]
     pub fn issue(&self, identity: &Did, expires_at: u64, salt: [u8; SALT], ports: Ports) -> Grant {
-        let digest = self.mac(b"holder", identity.as_str().as_bytes());
+        let Holder(digest) = self.holder(identity);
         let mut masked = [0; SALT + HOLDER];
         let (front, back) = masked.split_at_mut(SALT);
         front.copy_from_slice(&salt);
@@ -147,6 +147,16 @@ impl Issuer {
             *holder = octet ^ mask;
         }
         Some((expires_at.parse().ok()?, Holder(holder)))
+    }
+
+    /// Whom usernames of `identity` stand for.
+    #[must_use]
+    pub fn holder(&self, identity: &Did) -> Holder {
+        let mut holder = [0; HOLDER];
+        for (octet, of_mac) in holder.iter_mut().zip(self.mac(b"holder", identity.as_str().as_bytes())) {
+            *octet = of_mac;
+        }
+        Holder(holder)
     }
 
     /// The password that belongs to a username.

@@ -622,6 +622,7 @@ impl World {
             host::Output::Ask(did) => {
                 self.tell_node(id, host::Input::Answer { did, document: None });
             }
+            host::Output::Joined { identity, .. } => self.tell(id, format_args!("has {identity} as a member")),
             host::Output::Event(event) => self.tell(id, format_args!("{event:?}")),
         }
     }

@@ -311,6 +311,11 @@ impl Phone {
         .await
     }
 
+    /// Brings an invitation to our own node, which serves members only. We are one once [`Event::Told`] comes for this watch.
+    pub async fn join(&self, code: String) -> Result<Ulid, Error> {
+        self.with_agent(move |agent| agent.join(clock::now(), &code)).await
+    }
+
     /// Tells our own node who may see whether we are there. It is so once [`Event::Told`] comes for this watch.
     pub async fn show_presence(&self, to: Visibility) -> Result<Ulid, Error> {
         self.with_agent(move |agent| agent.show_presence(clock::now(), &to)).await

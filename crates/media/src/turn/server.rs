@@ -199,6 +199,7 @@ pub struct Server {
     addresses: BTreeMap<SocketAddr, Relay>,
     reservations: BTreeMap<Token, Reservation>,
     holders: BTreeMap<Holder, Account>,
+    barred: BTreeSet<Holder>,
     networks: BTreeMap<IpAddr, usize>,
     deadlines: BTreeSet<(Tick, Deadline)>,
     next_relay: u64,
@@ -288,6 +289,7 @@ impl Server {
             addresses: BTreeMap::new(),
             reservations: BTreeMap::new(),
             holders: BTreeMap::new(),
+            barred: BTreeSet::new(),
             networks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             next_relay: 0,
@@ -424,6 +426,18 @@ impl Server {
         self.establish(now.tick, client, Made { owner, transaction, lifetime, relays, answer }, out);
     }
 
+    /// Serves these no more, whatever credentials they have; what they have here ends.
+    pub fn bar(&mut self, barred: BTreeSet<Holder>, out: &mut Vec<Output>) {
+        self.barred = barred;
+        let pending = self.pending.iter().map(|(client, pending)| (client, &pending.owner));
+        let standing = self.allocations.iter().map(|(client, allocation)| (client, &allocation.owner));
+        let theirs = pending.chain(standing).filter(|(_, owner)| self.barred.contains(&owner.holder));
+        let clients: Vec<Client> = theirs.map(|(client, _)| *client).collect();
+        for client in clients {
+            self.remove(client, out);
+        }
+    }
+
     /// A client's connection is gone, and its allocation with it.
     pub fn closed(&mut self, client: Client, out: &mut Vec<Output>) {
         self.remove(client, out);
@@ -511,7 +525,9 @@ impl Server {
                 Owner { username: username.to_owned(), key, holder, until: until.saturating_add(GRACE) }
             }),
         };
-        let owner = owner.filter(|_| realm == REALM).ok_or(Refusal::Challenge(code::UNAUTHENTICATED))?;
+        let owner = owner
+            .filter(|owner| realm == REALM && !self.barred.contains(&owner.holder))
+            .ok_or(Refusal::Challenge(code::UNAUTHENTICATED))?;
         if !message.is_authentic(&owner.key) {
             return Err(Refusal::Challenge(code::UNAUTHENTICATED));
         }

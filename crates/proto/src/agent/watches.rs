@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::broadcast::{self, Capabilities, Evaluation};
+use crate::relay::host::INVITE_CODE;
 use crate::subscribe::subscriber::{self, Notify, Output as Heard, Request, Subscriber};
 use crate::time::{Now, Tick};
 use crate::wire::message::{Common, Publish, Subscribe, Unpublish, Variant};
@@ -138,6 +139,12 @@ impl Agent {
         self.watch(now, target, SubscriptionEvent::PRESENCE, Vec::new(), vec![claim(policy)])
     }
 
+    /// Brings an invitation to our own node (ADM-2). We are a member when it says how we stand.
+    pub fn join(&mut self, now: Now, code: &str) -> Result<Ulid, Misuse> {
+        let (target, invitation) = (self.did.to_string(), json!({ "type": INVITE_CODE, "code": code }));
+        self.watch(now, target, SubscriptionEvent::PRESENCE, Vec::new(), vec![claim(invitation)])
+    }
+
     /// Ends a watch. Nothing more is heard of it.
     pub fn unwatch(&mut self, now: Now, watch: Ulid) {
         let Some(watch) = self.watches.watches.remove(&watch) else { return };
@@ -199,7 +206,7 @@ impl Agent {
             None => self.home.ok_or(Misuse::Nowhere)?,
         };
         let id = Ulid::generate(now.wall, &mut self.rng);
-        let is_renewed = !claims.iter().any(|claim| claim.contains_key("mode"));
+        let is_renewed = !claims.iter().any(|claim| claim.contains_key("mode") || claim.contains_key("code"));
         let due = Some(now.tick);
         let watch = Watch { link, target, event, claims, is_renewed, subscription: None, due };
         self.watches.watches.insert(id, watch);

@@ -69,6 +69,11 @@ impl<K: Ord + Clone> Buckets<K> {
         Self { rate, most, buckets: BTreeMap::new(), sweep_at: FIRST_SWEEP.min(most) }
     }
 
+    /// From now on at another rate. Whoever is in debt by the old one earns at the new one.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Spends one of `party`'s, or says how long it has to wait.
     pub fn take(&mut self, party: &K, now: Tick) -> Result<(), Duration> {
         if let Some(bucket) = self.buckets.get_mut(party) {

@@ -1,6 +1,7 @@
 //! The crate's integration tests, in one binary.
 
 mod abuse;
+mod admittance;
 mod agent;
 mod custody;
 mod host;

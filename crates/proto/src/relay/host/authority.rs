@@ -226,6 +226,12 @@ impl Host {
         }
         let speaker = self.speaker(verified, (device, identity));
         if let wire::Message::Subscribe(subscribe) = from.said
+            && !self.join(now, identity, subscribe, out)
+        {
+            self.refuse(now, conn, message, Reason::TRANSPORT_ROUTING_REFUSED, None, out);
+            return true;
+        }
+        if let wire::Message::Subscribe(subscribe) = from.said
             && let Some(mode) = subscribe.claims.as_deref().and_then(policies::claimed)
             && !self.set_policy(now, from, &speaker, subscribe, mode, out)
         {

@@ -93,6 +93,9 @@ impl Host {
         if let Err((reason, wait)) = self.spend(now, identity, &message) {
             return self.refuse(now, conn, &message, reason, Some(wait), out);
         }
+        if !self.may_route(identity, &message) {
+            return self.refuse(now, conn, &message, Reason::TRANSPORT_ROUTING_REFUSED, None, out);
+        }
         if self.for_authority(now, conn, (device, identity), verified, &message, out) {
             return;
         }

@@ -27,7 +27,8 @@ impl Host {
     ) {
         let (device, identity) = (hello.common.from.clone(), verified.identity().clone());
         // A relay's form of hello has no business here, and a hello is for whom it says (HEL-12).
-        if hello.in_reply_to.is_some() || !self.is_for_us(conn, verified.audience()) {
+        let is_for_us = hello.in_reply_to.is_none() && self.is_for_us(conn, verified.audience());
+        if !is_for_us || !self.may_bind(&device, &identity) {
             out.push(Output::Event(Event::Refused(conn, Reason::TRANSPORT_HELLO_REJECTED)));
             let refused = Refusal::of(device, Reason::TRANSPORT_HELLO_REJECTED, Some(hello.common.id));
             return self.send_refusal(now, conn, refused, out);
@@ -82,7 +83,8 @@ impl Host {
     fn hello(&mut self, now: Now, in_reply_to: Ulid, identity: &Did) -> Arc<str> {
         let rates = &self.config.rates;
         let stun_port = self.config.stun_port.map(|port| ("stun_port".to_owned(), port.into()));
-        let turn = self.config.turn.as_ref().map(|turn| {
+        let is_served = self.admittance.serves(identity);
+        let turn = self.config.turn.as_ref().filter(|_| is_served).map(|turn| {
             let mut salt = [0; turn::SALT];
             self.rng.fill_bytes(&mut salt);
             let expires_at = now.wall.secs() + turn.lifetime.as_secs();
@@ -90,6 +92,7 @@ impl Host {
         });
         let default = if self.config.presence_is_public { "public" } else { "private" };
         let presence = ("presence".to_owned(), serde_json::json!({ "default": default, "policies": "0.1" })); // PRS-5
+        let closed = self.admittance.closed.then(|| ("member".to_owned(), is_served.into())); // ADM-4
         let capabilities = Capabilities {
             max_envelope_bytes: 65_536, // CAP-1
             store_and_forward: Some(true),
@@ -100,7 +103,7 @@ impl Host {
                 rest: Map::new(),
             }),
             push_wake: None,
-            rest: stun_port.into_iter().chain(turn).chain([presence]).collect(),
+            rest: stun_port.into_iter().chain(turn).chain([presence]).chain(closed).collect(),
         };
         let hello = message::Hello {
             common: self.common(now, &[]),

@@ -9,6 +9,7 @@
 //! What is cheap comes first, and whatever a peer can make grow has a bound. A refused frame costs its sender: every
 //! connection may be refused a little, and then it is closed.
 
+mod admittance;
 mod authority;
 mod config;
 mod custody;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
+pub use self::admittance::{Admittance, INVITE_CODE, Invitation};
 use self::authority::Hosted;
 pub use self::config::{Config, Rates, Turn};
 pub use self::custody::MAX_UNSTORED;
@@ -36,7 +38,7 @@ pub use self::policies::{MAX_LISTED, POLICY_KEPT};
 use super::custody::Custody;
 use super::engine::{self, Engine};
 use super::kept::{Memory, Write};
-use super::rate::{Bucket, Buckets};
+use super::rate::{Bucket, Buckets, Rate};
 use crate::envelope::{Code, Recorded, Signer, Supported, Verifier};
 use crate::identity::{Document, Documents};
 use crate::time::{Now, Seed, Tick};
@@ -103,6 +105,17 @@ pub enum Input<'a> {
         /// Whether it takes writes.
         writable: bool,
     },
+    /// The operator lets in others than before, from now on.
+    Admit(Admittance),
+    /// The operator allows more or less than before: envelopes and invites of one identity, and connections.
+    Allow {
+        /// Envelopes.
+        envelopes: Rate,
+        /// Invites.
+        invites: Rate,
+        /// Connections at one time.
+        connections: usize,
+    },
     /// A document that was asked for, or that it cannot be had.
     Answer {
         /// Whose.
@@ -149,6 +162,13 @@ pub enum Output {
     },
     /// Fetch this document and [`Input::Answer`].
     Ask(Did),
+    /// ADM-2: this identity has become a member by this code. The next [`Input::Admit`] should say so, too.
+    Joined {
+        /// Who.
+        identity: Did,
+        /// By what.
+        code: String,
+    },
     /// Something an operator may want to count.
     Event(Event),
 }
@@ -166,6 +186,8 @@ pub enum Close {
     Unread,
     /// There is no room for it.
     Full,
+    /// The operator bars its device or identity.
+    Barred,
 }
 
 /// What happened, without who said what to whom (RLY-7).
@@ -196,6 +218,7 @@ pub struct Host {
     verifier: Verifier,
     engine: Engine,
     hosted: Hosted,
+    admittance: Admittance,
     /// When the last input came.
     now: Now,
     connections: BTreeMap<Conn, Connection>,
@@ -282,6 +305,7 @@ impl Host {
             verifier,
             engine: Engine::new(config.engine.clone()),
             hosted: Hosted::new(config.presence_is_public),
+            admittance: Admittance::default(),
             now: Now::default(),
             connections: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -354,6 +378,13 @@ impl Host {
                 for conn in conns {
                     self.look_after(conn);
                 }
+            }
+            Input::Admit(admittance) => self.admit(now, admittance, out),
+            Input::Allow { envelopes, invites, connections } => {
+                self.envelopes.set_rate(envelopes);
+                self.invites.set_rate(invites);
+                (self.config.rates.envelopes, self.config.rates.invites) = (envelopes, invites);
+                self.config.max_connections = connections;
             }
             Input::Answer { did, document } => self.answered(now, &did, document, out),
         }

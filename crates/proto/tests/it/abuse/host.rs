@@ -150,6 +150,7 @@ impl World {
                 Output::Close { conn, .. } => assert!(self.open.remove(&conn), "closed {conn:?} twice, or a stranger"),
                 Output::Write(_)
                 | Output::Ask(_)
+                | Output::Joined { .. }
                 | Output::Question { .. }
                 | Output::Vouch { .. }
                 | Output::Event(_) => {}

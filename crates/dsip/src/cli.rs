@@ -12,7 +12,8 @@ use dsip_proto::link;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
-    answer, call, conformance, contacts, demo, id, introduce, load, node, presence, publish, requests, resolve, watch,
+    answer, call, conformance, contacts, demo, id, introduce, join, load, node, presence, publish, requests, resolve,
+    watch,
 };
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
@@ -125,6 +126,8 @@ pub(crate) enum Command {
     Contacts(contacts::Args),
     /// Watch whether somebody is there, or how a stream of theirs stands
     Watch(watch::Args),
+    /// Become a member of my node, which serves members only, with an invitation
+    Join(join::Args),
     /// Say who may see whether I am there
     Presence(presence::Args),
     /// Tell those who watch that a stream of mine is on

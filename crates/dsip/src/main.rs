@@ -14,6 +14,7 @@ mod end;
 mod failure;
 mod id;
 mod introduce;
+mod join;
 mod load;
 mod node;
 mod output;
@@ -68,6 +69,7 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
         Command::Requests(args) => requests::run(globals, out, args).await,
         Command::Contacts(args) => contacts::run(globals, out, args).await,
         Command::Watch(args) => watch::run(globals, out, args).await,
+        Command::Join(args) => join::run(globals, out, args).await,
         Command::Presence(args) => presence::run(globals, out, args).await,
         Command::Publish(args) => publish::run(globals, out, args).await,
         Command::Unpublish(args) => publish::withdraw(globals, out, args).await,

@@ -1,7 +1,9 @@
 //! How connections come in: how many there may be, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,12 +52,13 @@ impl Default for Limits {
 /// Counts connections from the moment they are accepted, so that half-open ones count too.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
-    limits: Limits,
     open: Arc<Mutex<Open>>,
 }
 
 #[derive(Debug)]
 struct Open {
+    limits: Limits,
+    barred: Vec<Network>,
     all: usize,
     by_address: HashMap<IpAddr, usize>,
     rates: Buckets<IpAddr>,
@@ -71,15 +74,30 @@ pub(crate) struct Place {
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
         let rates = Buckets::new(limits.opens, MOST_ADDRESSES);
-        Self { limits, open: Arc::new(Mutex::new(Open { all: 0, by_address: HashMap::new(), rates })) }
+        let open = Open { limits, barred: Vec::new(), all: 0, by_address: HashMap::new(), rates };
+        Self { open: Arc::new(Mutex::new(open)) }
+    }
+
+    /// Lets nobody in from these networks from now on.
+    pub(crate) fn bar(&self, barred: Vec<Network>) {
+        self.lock().barred = barred;
+    }
+
+    /// How many connections there may be from now on, in all and from one address. Who is in stays.
+    pub(crate) fn allow(&self, connections: usize, per_address: usize) {
+        let mut open = self.lock();
+        (open.limits.connections, open.limits.per_address) = (connections, per_address);
     }
 
     /// A place for a connection from `address`, if there is one.
     pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Option<Place> {
-        let address = network(address);
         let mut open = self.lock();
+        if open.barred.iter().any(|network| network.contains(address)) {
+            return None;
+        }
+        let address = network(address);
         let here = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.all >= self.limits.connections || here >= self.limits.per_address {
+        if open.all >= open.limits.connections || here >= open.limits.per_address {
             return None;
         }
         open.rates.take(&address, now).ok()?;
@@ -107,6 +125,62 @@ impl Drop for Place {
     }
 }
 
+/// A network: an address, and how many of its first bits count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Network {
+    address: IpAddr,
+    length: u32,
+}
+
+impl Network {
+    /// Whether this address is of it. An IPv4 address in IPv6 clothing is an IPv4 address.
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
+        masked(address.to_canonical(), self.length) == Some(self.address)
+    }
+}
+
+/// The first `length` bits of an address, if it has so many.
+fn masked(address: IpAddr, length: u32) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0);
+            Some(Ipv4Addr::from_bits(v4.to_bits() & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128_u32.checked_sub(length)?).unwrap_or(0);
+            Some(Ipv6Addr::from_bits(v6.to_bits() & mask).into())
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is neither an address nor a network such as 192.0.2.0/24 or 2001:db8::/32");
+        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(whole), str::parse).map_err(|_| wrong())?;
+        // What the last bits were to mean nobody can tell.
+        match masked(address, length) {
+            Some(first) if first == address => Ok(Self { address, length }),
+            Some(first) => Err(format!("{text:?} has bits behind its prefix; {first}/{length} would be the network")),
+            None => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.address, self.length) {
+            (IpAddr::V4(address), 32) => write!(f, "{address}"),
+            (IpAddr::V6(address), 128) => write!(f, "{address}"),
+            (address, length) => write!(f, "{address}/{length}"),
+        }
+    }
+}
+
 /// Whom an address stands for: one IPv4 address, or the /64 that an IPv6 subscriber is given.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -123,6 +197,28 @@ mod tests {
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn networks_are_read_and_contain_what_they_say() {
+        for (text, inside, outside) in [
+            ("192.0.2.0/24", "192.0.2.9", "192.0.3.9"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("192.0.2.0/24", "::ffff:192.0.2.9", "2001:db8::1"),
+            ("2001:db8::/32", "2001:db8:9::1", "2001:db9::1"),
+            ("0.0.0.0/0", "203.0.113.1", "::1"),
+        ] {
+            let network: Network = text.parse().expect(text);
+            assert!(network.contains(address(inside)) && !network.contains(address(outside)), "{text}");
+            assert_eq!(network.to_string(), text);
+        }
+        for wrong in ["192.0.2.1/24", "192.0.2.0/33", "192.0.2.0/-1", "example.org", "", "::/129", "192.0.2.0/"] {
+            wrong.parse::<Network>().expect_err(wrong);
+        }
+        let admission = Admission::new(Limits::default());
+        admission.bar(vec!["192.0.2.0/24".parse().expect("a network")]);
+        assert!(admission.admit(address("192.0.2.1"), AT).is_none());
+        assert!(admission.admit(address("192.0.3.1"), AT).is_some());
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl NodeHome {
 }
 
 /// All or nothing: a crash leaves no half key behind.
-fn write_new(path: &Path, octets: &[u8]) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, octets: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     drop(fs::remove_file(&beside));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;

@@ -10,12 +10,14 @@
 //! ```
 
 mod admission;
+pub mod control;
 mod home;
 mod http;
 mod memory;
 mod metrics;
 mod quic;
 mod relay;
+mod roster;
 mod store;
 mod turn;
 mod ws;
@@ -32,6 +34,7 @@ use dsip_endpoint::dht::{self, Dht, Multiaddr};
 use dsip_endpoint::resolve::{self, Resolver};
 use dsip_endpoint::tls::{Certificate, Expect, Roots, TlsError};
 use dsip_proto::relay::host;
+use dsip_proto::relay::rate::Rate;
 use dsip_proto::turn::Ports;
 use dsip_proto::wire::Did;
 use serde::Serialize;
@@ -39,9 +42,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::roster::Roster;
+
 pub use admission::Limits;
 pub use dsip_media::turn::server::Counts as TurnCounts;
-pub use relay::Counts;
+pub use relay::{Allowance, Counts};
 pub use store::Error as StoreError;
 pub use turn::{Config as TurnConfig, Limits as TurnLimits};
 
@@ -78,6 +83,8 @@ pub struct Config {
     pub ca: Vec<PathBuf>,
     /// Whether a `did:web` may lead into private address space.
     pub allow_private: bool,
+    /// Whether only members are served: those whom the operator names, and who come with an invitation.
+    pub closed: bool,
     /// Where metrics and health are served over plain HTTP; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// Connections.
@@ -101,6 +108,7 @@ impl Config {
             bootstrap: Vec::new(),
             ca: Vec::new(),
             allow_private: false,
+            closed: false,
             metrics: None,
             limits: Limits::default(),
             relay: host::Config::default(),
@@ -217,6 +225,7 @@ pub struct Node {
     stop: watch::Sender<bool>,
     /// Media that is relayed may go on for a while after that.
     stop_media: watch::Sender<bool>,
+    told_to_drain: watch::Receiver<Option<Duration>>,
     health: metrics::Health,
     counts: relay::Watch,
     turn: Arc<turn::Turn>,
@@ -280,7 +289,15 @@ impl Node {
         let mut tasks = JoinSet::new();
         let (stop, stopping) = watch::channel(false);
         let (stop_media, media_stopping) = watch::channel(false);
-        let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, stopping.clone())?;
+        let roster = Roster::open(home.dir(), config.closed)
+            .map_err(|source| StartError::File { path: named(&home.dir().join(roster::FILE)), source })?;
+        let allowance = Allowance {
+            max_connections: rules.max_connections,
+            max_connections_per_address: config.limits.per_address,
+            max_envelopes: per_minute(rules.rates.envelopes),
+            max_invites: per_minute(rules.rates.invites),
+        };
+        let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, roster.clone(), stopping.clone())?;
         let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
         let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();
@@ -294,20 +311,38 @@ impl Node {
         ));
         let endpoint = quic::listen(udp, &certificate, &home.seed())
             .map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
-        tasks.spawn(quic::serve(endpoint, at.port(), admission.clone(), relay, stopping.clone()));
-        let turn = turn.serve(&mut tasks, &config.turn, home.issuer(), &certificate, admission, &media_stopping)?;
+        tasks.spawn(quic::serve(endpoint, at.port(), admission.clone(), relay.clone(), stopping.clone()));
+        let turn =
+            turn.serve(&mut tasks, &config.turn, home.issuer(), &certificate, admission.clone(), &media_stopping)?;
         tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
+        let started = Instant::now();
+        let (drain, told_to_drain) = watch::channel(None);
+        let commands = control::listen(home.dir())
+            .inspect_err(|error| tracing::warn!(%error, "there will be no admin commands"))
+            .ok();
+        let control = control::Control {
+            did: home.did().clone(),
+            wss: ready.wss.clone(),
+            store: home.dir().join(store::embedded::FILE),
+            health: health.clone(),
+            counts: counts.clone(),
+            turn: turn.clone(),
+            issuer: home.issuer(),
+            roster,
+            relay,
+            admission,
+            limits: watch::Sender::new(allowance),
+            drain,
+            started,
+        };
+        tasks.spawn(until(media_stopping.clone(), control.serve(commands)));
         if let Some(listener) = metrics {
-            let shown = metrics::Metrics {
-                health: health.clone(),
-                counts: counts.clone(),
-                turn: turn.clone(),
-                started: Instant::now(),
-            };
+            let shown =
+                metrics::Metrics { health: health.clone(), counts: counts.clone(), turn: turn.clone(), started };
             tasks.spawn(metrics::serve(listener, Arc::new(shown), media_stopping));
         }
         tracing::info!(did = %ready.did, wss = %ready.wss, "node started");
-        Ok(Self { ready, stop, stop_media, health, counts, turn, dht, tasks })
+        Ok(Self { ready, stop, stop_media, told_to_drain, health, counts, turn, dht, tasks })
     }
 
     /// How to reach it.
@@ -332,6 +367,16 @@ impl Node {
     #[must_use]
     pub fn dht(&self) -> &Dht {
         &self.dht
+    }
+
+    /// Waits until an admin command tells the node to drain, and says how much patience it is to have.
+    pub async fn told_to_drain(&self) -> Duration {
+        let mut told = self.told_to_drain.clone();
+        let told = told.wait_for(Option::is_some).await.map(|patience| *patience);
+        match told {
+            Ok(Some(patience)) => patience,
+            _ => std::future::pending().await,
+        }
     }
 
     /// Takes no new work, says goodbye to every connection, and returns when no media is relayed any more, or after
@@ -373,6 +418,11 @@ async fn until(mut stopping: watch::Receiver<bool>, work: impl Future<Output = (
         () = work => {}
         _ = stopping.wait_for(|stop| *stop) => {}
     }
+}
+
+/// The rate as an operator writes it.
+fn per_minute(rate: Rate) -> u32 {
+    u32::try_from(rate.each_minute()).unwrap_or(u32::MAX)
 }
 
 /// One port number, TCP and UDP (QB-2).

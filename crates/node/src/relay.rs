@@ -11,14 +11,18 @@ use dsip_endpoint::link::{self, Heard, Outbox, SendError, Stream};
 use dsip_endpoint::resolve::Resolver;
 use dsip_proto::identity::Document;
 use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output};
+use dsip_proto::relay::rate::Rate;
 use dsip_proto::relay::{Load, Write};
 use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::Did;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
+use crate::admission::Network;
 use crate::home::NodeHome;
+use crate::roster::Roster;
 use crate::store::{Progress, Store};
 use crate::{StartError, named};
 
@@ -36,10 +40,42 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// What happens to the relay.
 pub(crate) enum Input {
-    Connected { conn: Conn, from: IpAddr, at: Option<String>, outbox: Outbox },
-    Heard { conn: Conn, heard: Heard },
-    Closed { conn: Conn },
-    Answer { did: Did, document: Option<Document> },
+    Connected {
+        conn: Conn,
+        from: IpAddr,
+        at: Option<String>,
+        outbox: Outbox,
+    },
+    Heard {
+        conn: Conn,
+        heard: Heard,
+    },
+    Closed {
+        conn: Conn,
+    },
+    Answer {
+        did: Did,
+        document: Option<Document>,
+    },
+    /// What [`Roster`] says has changed.
+    Admit,
+    /// Connections from here are not wanted any more.
+    Shut(Network),
+    Allow(Allowance),
+}
+
+/// What operators may change while the node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Allowance {
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Connections from one address, or one IPv6 /64.
+    pub max_connections_per_address: usize,
+    /// Envelopes of one identity in a minute.
+    pub max_envelopes: u32,
+    /// Invites of one identity in a minute.
+    pub max_invites: u32,
 }
 
 /// Where connections tell the relay what happens. Cheap to clone.
@@ -57,7 +93,7 @@ impl Relay {
 }
 
 /// What a node has done since it started, and has in hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Connections open now, bound or not.
     pub connections: usize,
@@ -105,6 +141,7 @@ pub(crate) fn start(
     config: host::Config,
     home: &NodeHome,
     resolver: Resolver,
+    roster: Roster,
     stopping: watch::Receiver<bool>,
 ) -> Result<(Relay, Watch), StartError> {
     let now = clock::now();
@@ -115,12 +152,15 @@ pub(crate) fn start(
         Store::open(home.dir(), home.did()).map_err(|source| StartError::Store { home: named(home.dir()), source })?;
     host.restore(memory, now);
 
+    host.handle(now, host::Input::Admit(roster.admittance()), &mut Vec::new());
+
     let (inputs, received) = mpsc::channel(WAITING);
     let counts = Watch::default();
     let relay = Relay { inputs: inputs.clone(), next: Arc::default() };
     let driver = Driver {
         host,
         outboxes: HashMap::new(),
+        roster,
         counts: Counts::default(),
         shown: counts.clone(),
         store,
@@ -134,7 +174,9 @@ pub(crate) fn start(
 
 struct Driver {
     host: Host,
-    outboxes: HashMap<Conn, Outbox>,
+    /// Where each connection comes from, and where it goes.
+    outboxes: HashMap<Conn, (IpAddr, Outbox)>,
+    roster: Roster,
     counts: Counts,
     shown: Watch,
     store: Store,
@@ -189,7 +231,7 @@ impl Driver {
             self.show();
         }
         let conns: Vec<Conn> = self.outboxes.keys().copied().collect();
-        for outbox in self.outboxes.values() {
+        for (_, outbox) in self.outboxes.values() {
             outbox.close(link::Close::GoingAway);
         }
         self.outboxes.clear();
@@ -209,7 +251,7 @@ impl Driver {
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let input = match &input {
             Input::Connected { conn, from, at, outbox } => {
-                self.outboxes.insert(*conn, outbox.clone());
+                self.outboxes.insert(*conn, (*from, outbox.clone()));
                 host::Input::Connected { conn: *conn, from: *from, at: at.clone() }
             }
             Input::Heard { conn, heard: Heard::Frame(frame) } => host::Input::Received { conn: *conn, frame },
@@ -222,6 +264,19 @@ impl Driver {
                 host::Input::Closed { conn: *conn }
             }
             Input::Answer { did, document } => host::Input::Answer { did: did.clone(), document: document.clone() },
+            Input::Admit => host::Input::Admit(self.roster.admittance()),
+            Input::Shut(network) => {
+                // Each says itself that it has ended.
+                for (_, outbox) in self.outboxes.values().filter(|(from, _)| network.contains(*from)) {
+                    outbox.close(link::Close::Abuse);
+                }
+                return;
+            }
+            Input::Allow(allowed) => host::Input::Allow {
+                envelopes: Rate::per_minute(allowed.max_envelopes),
+                invites: Rate::per_minute(allowed.max_invites),
+                connections: allowed.max_connections,
+            },
         };
         self.host.handle(now, input, out);
     }
@@ -230,7 +285,7 @@ impl Driver {
         for output in out.drain(..) {
             match output {
                 Output::Transmit { conn, session, frame } => {
-                    let Some(outbox) = self.outboxes.get(&conn) else { continue };
+                    let Some((_, outbox)) = self.outboxes.get(&conn) else { continue };
                     match outbox.send(session.map_or(Stream::Control, Stream::Session), frame) {
                         Ok(()) | Err(SendError::Closed | SendError::TooLarge) => {}
                         Err(SendError::Full) => {
@@ -243,14 +298,15 @@ impl Driver {
                 Output::Close { conn, why } => {
                     tracing::debug!(conn = conn.0, ?why, "closing");
                     self.counts.too_slow += u64::from(why == Close::Unread);
-                    if let Some(outbox) = self.outboxes.remove(&conn) {
+                    if let Some((_, outbox)) = self.outboxes.remove(&conn) {
                         outbox.close(wire(why));
                     }
                 }
                 Output::Ask(did) => self.ask(did),
+                Output::Joined { identity, code } => self.roster.joined(&identity, &code),
                 Output::Write(write) => self.writes.push(write),
                 Output::Question { conn, number } => {
-                    if let Some(outbox) = self.outboxes.get(&conn)
+                    if let Some((_, outbox)) = self.outboxes.get(&conn)
                         && !outbox.ask(number)
                     {
                         // What is full of frames is not being read; what is closed is gone already.
@@ -258,7 +314,7 @@ impl Driver {
                     }
                 }
                 Output::Vouch { conn, mark } => {
-                    if let Some(outbox) = self.outboxes.get(&conn) {
+                    if let Some((_, outbox)) = self.outboxes.get(&conn) {
                         outbox.vouch(mark);
                     }
                 }
@@ -311,7 +367,7 @@ fn wire(why: Close) -> link::Close {
     match why {
         Close::HelloMissing => link::Close::HelloMissing,
         Close::Replaced => link::Close::Replaced,
-        Close::Abuse => link::Close::Abuse,
+        Close::Abuse | Close::Barred => link::Close::Abuse,
         Close::Unread => link::Close::TooSlow,
         Close::Full => link::Close::Full,
     }

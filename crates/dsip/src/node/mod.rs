@@ -1,5 +1,6 @@
 //! `dsip node`: run a node, and say how to reach it; look at its configuration.
 
+mod admin;
 pub(crate) mod settings;
 
 use std::fmt;
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// The key of the certificate, in PEM form
     #[arg(long, value_name = "FILE", env = "DSIP_KEY")]
     key: Option<PathBuf>,
+    /// Serve members only: those added with `dsip node member add`, and who come with an invitation. Others can still call them
+    #[arg(long, env = "DSIP_CLOSED")]
+    closed: bool,
     /// Address and port for metrics and health over plain HTTP; keep it to this machine or your own network [default: none]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_METRICS")]
     metrics: Option<SocketAddr>,
@@ -72,7 +76,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S", default_value_t = 0, env = "DSIP_DRAIN")]
     drain: u32,
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as dsip_node=debug
-    #[arg(long, value_name = "FILTER", default_value = "warn,dsip_node=info,dsip=info", env = "DSIP_LOG", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = "warn,libp2p_kad=error,dsip_node=info,dsip=info", env = "DSIP_LOG", value_parser = filter)]
     log: String,
     /// How it is logged
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "DSIP_LOG_FORMAT")]
@@ -110,6 +114,8 @@ const LIMITS: &str = "Limits";
 enum Action {
     /// Say what is in effect and where it comes from, and what is wrong with it; start nothing
     CheckConfig,
+    #[command(flatten)]
+    Admin(admin::Command),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -140,15 +146,20 @@ struct Started<'a> {
 /// Runs the command, until the process is told to end.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
     let config = config(globals, &args)?;
-    if let Some(Action::CheckConfig) = args.action {
-        return check(out, &config, args.settings);
+    match args.action {
+        Some(Action::CheckConfig) => return check(out, &config, args.settings),
+        Some(Action::Admin(command)) => return admin::run(&config.home, out, command).await,
+        None => {}
     }
-    let patience = Duration::from_secs(args.drain.into());
+    let mut patience = Duration::from_secs(args.drain.into());
     let mut end = End::new()?;
     let node = Node::start(config).await?;
     let ready = node.ready();
     out.event(&Started { event: "ready", ready, url: ready.url() });
-    end.wait().await;
+    tokio::select! {
+        () = end.wait() => {}
+        told = node.told_to_drain() => patience = told,
+    }
     if node.turn().allocations > 0 && !patience.is_zero() {
         out.progress("saying goodbye to connections, and waiting for calls that are relayed; once more ends at once");
         tokio::select! {
@@ -202,6 +213,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
         bootstrap: globals.dht.iter().map(parse).collect::<Result<_, _>>()?,
         ca: globals.ca.clone(),
         allow_private: globals.allow_private,
+        closed: args.closed,
         metrics: args.metrics,
         ..Config::new(home, args.listen)
     };

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
@@ -135,4 +136,59 @@ fn what_a_node_logs_is_one_object_per_line_if_so_asked() {
     let events: Vec<Value> = logged.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(events.iter().any(|event| event["message"] == "node started" && event["level"] == "INFO"), "{logged}");
     assert!(events.iter().any(|event| event["message"] == "node stopped"), "{logged}");
+}
+
+/// A node that ends with the test.
+struct Running {
+    process: Child,
+    url: String,
+}
+
+impl Running {
+    fn start(home: &Path, arguments: &[&str]) -> Self {
+        let all = [&["node", "--listen", "127.0.0.1:0", "--json"], arguments].concat();
+        let mut process = command(home, &all).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let ready: Value = serde_json::from_str(&line).expect("JSON");
+        Self { process, url: ready["url"].as_str().expect("a URL").to_owned() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn an_operator_invites_blocks_and_drains() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (home, alice) = (dir.path().join("node"), dir.path().join("alice"));
+    let admin = |arguments: &[&str]| dsip(&home, &[&["node"], arguments, &["--json"]].concat());
+    let alone = admin(&["status"]);
+    assert_eq!(alone.status.code(), Some(3));
+    assert!(complaint(&alone).contains("no node runs there"), "{alone:?}");
+
+    let mut node = Running::start(&home, &["--closed"]);
+    assert_eq!(last_event(&admin(&["status"]))["closed"], true);
+    assert_eq!(dsip(&alice, &["id", "new", "--no-passphrase"]).status.code(), Some(0));
+    let did = last_event(&dsip(&alice, &["id", "show", "--json"]))["did"].as_str().expect("a DID").to_owned();
+    let code = last_event(&admin(&["invite"]))["code"].as_str().expect("a code").to_owned();
+    let refused = dsip(&alice, &["join", "no-such-code", "--node", &node.url]);
+    assert_eq!(refused.status.code(), Some(6), "{refused:?}");
+    let joined = dsip(&alice, &["join", &code, "--node", &node.url, "--json"]);
+    assert_eq!(last_event(&joined), json!({ "event": "joined", "did": did }));
+    assert_eq!(last_event(&admin(&["member", "list"]))["did"], json!(did));
+
+    assert_eq!(last_event(&admin(&["block", &did, "--for", "2"]))["changed"], true);
+    assert_eq!(last_event(&admin(&["blocked"]))["who"], json!(did));
+    let wrong = admin(&["block", "192.0.2.1/24"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(complaint(&wrong).contains("192.0.2.0/24"), "{wrong:?}");
+    assert_eq!(last_event(&admin(&["limits", "--max-invites", "7"]))["max-invites"], 7);
+
+    assert_eq!(admin(&["drain"]).status.code(), Some(0));
+    assert_eq!(node.process.wait().expect("it ended").code(), Some(0));
 }

@@ -54,7 +54,7 @@ const OPENED: &str = "opened";
 const THIS_FORMAT: u64 = 1;
 
 /// The file, in a node's home.
-const FILE: &str = "node.redb";
+pub(crate) const FILE: &str = "node.redb";
 
 /// Pages kept in memory. What is read again is the edges of the trees.
 const CACHE: usize = 8 << 20;

@@ -18,7 +18,7 @@
 //! There is one kind of store today. A cluster's would be a second variant (docs/decisions/0016-store.md).
 
 mod batch;
-mod embedded;
+pub(crate) mod embedded;
 #[cfg(test)]
 mod tests;
 

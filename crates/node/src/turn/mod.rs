@@ -12,7 +12,7 @@
 mod ports;
 mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::{Range, RangeInclusive};
@@ -25,7 +25,7 @@ use dsip_endpoint::tls::Certificate;
 use dsip_media::turn::server::{self, Client, Forward, HEADROOM, Output, Relay, TAILROOM, Via};
 use dsip_media::turn::{Server, server::Counts};
 use dsip_proto::time::Seed;
-use dsip_proto::turn::{Issuer, Ports};
+use dsip_proto::turn::{Holder, Issuer, Ports};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -245,6 +245,15 @@ impl Turn {
     /// What it has done and has in hand.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().server.counts()
+    }
+
+    /// Serves these no more.
+    pub(crate) fn bar(&self, barred: BTreeSet<Holder>) {
+        let mut state = self.lock();
+        let mut out = std::mem::take(&mut state.out);
+        state.server.bar(barred, &mut out);
+        self.discard(&mut state, &mut out);
+        state.out = out;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use dsip_endpoint::link::{Close, Closed, Transport};
 use dsip_media::turn::client::Received;
-use dsip_node::StartError;
+use dsip_node::control::{self, Ask, Blocked, Failed, Invited, Status};
+use dsip_node::{Allowance, StartError};
 use dsip_proto::time::Tick;
+use dsip_proto::wire::Did;
+use dsip_proto::wire::token::SubscriptionEvent;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::device::{Device, hear_exactly, say};
+use crate::device::{Device, hear, hear_error, hear_exactly, say};
 use crate::turn::{allocate, granted, send};
 use crate::{World, start};
 
@@ -161,6 +165,131 @@ async fn a_node_with_nothing_to_relay_drains_at_once() {
     let world = watched().await;
     timeout(Duration::from_secs(5), world.node.drain(Duration::from_secs(3600))).await.expect("at once");
     world.node.shutdown().await;
+}
+
+/// Runs an admin command.
+async fn told<T: serde::de::DeserializeOwned>(world: &World, ask: Ask) -> Result<T, Failed> {
+    control::ask(world.home.path(), &ask).await
+}
+
+#[tokio::test]
+async fn the_socket_is_the_owners_alone_and_gone_nodes_are_missed() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let world = World::start().await;
+    let mode = std::fs::metadata(world.home.path().join("control.sock")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let status: Status = told(&world, Ask::Status).await.expect("told");
+    assert_eq!((status.did, status.closed), (world.node.ready().did.clone(), false));
+    world.node.shutdown().await;
+    assert!(matches!(control::ask::<Status>(world.home.path(), &Ask::Status).await, Err(Failed::NoNode(_))));
+}
+
+#[tokio::test]
+async fn who_is_blocked_is_disconnected_and_has_nothing_relayed() {
+    let world = World::start().await;
+    let (mallory, bob) = (Device::new(1), Device::new(2));
+    let grant = granted(&world, &mallory).await;
+    let mut links = [world.bind(&mallory, Transport::Ws).await, world.bind(&bob, Transport::Quic).await];
+    let _allocation = allocate(&grant, 1).await;
+    assert_eq!(world.node.turn().allocations, 1);
+
+    let identity = mallory.identity.to_string();
+    told::<()>(&world, Ask::Block { who: identity.clone(), hours: None }).await.expect("done");
+    assert_eq!(links[0].recv().await, Err(Closed::There(Close::Abuse)));
+    assert_eq!(world.node.turn().allocations, 0);
+    let blocked: Vec<Blocked> = told(&world, Ask::Blocked).await.expect("told");
+    assert_eq!(blocked.iter().map(|blocked| &blocked.who).collect::<Vec<_>>(), [&identity]);
+    let refused = world.dial(Transport::Ws).await;
+    say(&refused, &mallory.hello(Some(world.node.ready().did.as_str())));
+    world.until(|counts| counts.refused == 1).await;
+
+    told::<()>(&world, Ask::Block { who: "127.0.0.0/8".into(), hours: Some(1) }).await.expect("done");
+    assert_eq!(links[1].recv().await, Err(Closed::There(Close::Abuse)));
+    assert!(tries(&world).await.is_err(), "nobody comes in from there");
+
+    // A node that was started anew knows it still.
+    let World { node, home } = world;
+    node.shutdown().await;
+    let world = World { node: start(home.path(), |_| {}).await, home };
+    assert!(tries(&world).await.is_err());
+    assert_eq!(told(&world, Ask::Unblock { who: "127.0.0.0/8".into() }).await.ok(), Some(true));
+    assert!(tries(&world).await.is_ok());
+}
+
+/// One try to open a link.
+async fn tries(world: &World) -> Result<(), dsip_endpoint::link::OpenError> {
+    let dialer = dsip_endpoint::link::Dialer::new(crate::no_roots());
+    dialer.open(&world.target(Transport::Ws)).await.map(drop)
+}
+
+#[tokio::test]
+async fn commands_that_are_wrong_are_refused_in_words() {
+    let world = World::start().await;
+    let node = world.node.ready().did.to_string();
+    for who in ["nobody", "did:", "192.0.2.1/24", &node] {
+        let refused = told::<()>(&world, Ask::Block { who: who.into(), hours: None }).await;
+        assert!(matches!(&refused, Err(Failed::Refused(_))), "{who}: {refused:?}");
+    }
+    for (uses, days) in [(0, 1), (1, 0), (u32::MAX, 1)] {
+        assert!(matches!(told::<Invited>(&world, Ask::Invite { uses, days }).await, Err(Failed::Refused(_))));
+    }
+    let socket = world.home.path().join("control.sock");
+    for line in ["\n", "{}\n", "{\"do\":\"dance\"}\n"] {
+        let mut stream = tokio::net::UnixStream::connect(&socket).await.expect("connected");
+        stream.write_all(line.as_bytes()).await.expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.starts_with("{\"wrong\":\"not a command"), "{line:?}: {answer}");
+    }
+    // What never ends a line costs a bounded number of octets.
+    let mut stream = tokio::net::UnixStream::connect(&socket).await.expect("connected");
+    drop(stream.write_all(&vec![b'x'; 1 << 20]).await);
+    assert!(told::<Status>(&world, Ask::Status).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_invitation_lets_one_person_in() {
+    let world = World::with(|config| config.closed = true).await;
+    let invited: Invited = told(&world, Ask::Invite { uses: 1, days: 1 }).await.expect("made");
+    let (alice, bob) = (Device::new(1), Device::new(2));
+    let mut alices = world.bind(&alice, Transport::Ws).await;
+    let bobs = world.bind(&bob, Transport::Ws).await;
+    let invite = bob.invite(&alice.identity);
+    say(&bobs, &invite);
+    world.until(|counts| counts.refused == 1).await;
+
+    let claim = json!({ "type": "invite-code", "code": invited.code });
+    let target = alice.identity.to_string();
+    say(&alices, &alice.subscribe(&world.node.ready().did, &target, SubscriptionEvent::PRESENCE, &[claim]));
+    assert_eq!(hear(&mut alices).await["type"], "notify");
+    let members: Vec<Did> = told(&world, Ask::Members).await.expect("told");
+    assert_eq!(members, [alice.identity.clone()]);
+    let invite = bob.invite(&alice.identity);
+    say(&bobs, &invite);
+    hear_exactly(&mut alices, &invite).await;
+}
+
+#[tokio::test]
+async fn limits_change_while_it_runs() {
+    let world = World::start().await;
+    let alice = Device::new(1);
+    let mut link = world.bind(&alice, Transport::Ws).await;
+    let limits = Ask::Limits {
+        max_connections: None,
+        max_connections_per_address: Some(1),
+        max_envelopes: None,
+        max_invites: Some(1),
+    };
+    let limits: Allowance = told(&world, limits).await.expect("done");
+    assert_eq!((limits.max_connections_per_address, limits.max_invites), (1, 1));
+    assert!(tries(&world).await.is_err(), "one is there already");
+    let to = Device::new(2).identity;
+    let [first, second] = [alice.invite(&to), alice.invite(&to)];
+    say(&link, &first);
+    hear_error(&mut link, "transport.unknown-recipient", &first).await;
+    say(&link, &second);
+    hear_error(&mut link, "policy.rate-limited", &second).await;
 }
 
 #[tokio::test]

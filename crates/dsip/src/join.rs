@@ -1,0 +1,68 @@
+//! `dsip join`: become a member of a node that serves members only.
+
+use std::fmt;
+use std::time::Duration;
+
+use dsip_endpoint::phone::{Event, Events, Phone};
+use dsip_proto::wire::{Did, Ulid};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::cli::Globals;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// How long my node may take to say that it is so.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What `dsip join` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The invitation, as the operator gave it
+    code: String,
+}
+
+/// I am in.
+#[derive(Serialize)]
+struct Joined {
+    event: &'static str,
+    did: Did,
+}
+
+impl fmt::Display for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is a member now", self.did)
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
+    let (phone, mut events) = Phone::start(globals.owner().await?, globals.network().await?)?;
+    let watch = phone.join(args.code.trim().to_lowercase()).await?;
+    let answer = timeout(PATIENCE, answer(&mut events, watch)).await;
+    let did = phone.did().clone();
+    phone.stop().await;
+    match answer {
+        Ok(Some(true)) => {
+            out.event(&Joined { event: "joined", did });
+            Ok(Exit::Done)
+        }
+        Ok(Some(false)) => {
+            Err(Failure::new(Exit::Refused, "CODE", "it opens nothing at this node", "ask the operator for another"))
+        }
+        Ok(None) | Err(_) => {
+            Err(Failure::new(Exit::Unreachable, "--node", "my node did not answer", "check --node, or try again"))
+        }
+    }
+}
+
+/// Whether the node took the invitation; nothing if it does not say.
+async fn answer(events: &mut Events, watch: Ulid) -> Option<bool> {
+    loop {
+        match events.next().await? {
+            Event::Told { watch: id, .. } if id == watch => return Some(true),
+            Event::WatchEnded { watch: id, reason } if id == watch => return reason.map(|_| false),
+            _ => {}
+        }
+    }
+}

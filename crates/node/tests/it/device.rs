@@ -49,7 +49,7 @@ impl Device {
     pub(crate) fn with_keys(identity: &SecretKey, key: SecretKey) -> Self {
         let (did, now) = (key.did(), wall().secs());
         let capabilities = [Delegation::SIGNALING];
-        let delegation = delegate(identity, &identity.public().kid(), &did, &capabilities, now - 3600, now + 3600);
+        let delegation = delegate(identity, &identity.public().kid(), &did, &capabilities, now - 3600, now + 86_400);
         let kid = key.public().kid();
         Self { signer: Signer::new(key, kid, vec![delegation]), did, identity: identity.did() }
     }
@@ -180,7 +180,8 @@ impl Device {
             id: fresh_id(now),
             from: self.did.clone(),
             issued_at: now.secs(),
-            expires_at: now.secs() + 60,
+            // Long enough to outlast what a test does to the node meanwhile.
+            expires_at: now.secs() + 240,
         }
     }
 }

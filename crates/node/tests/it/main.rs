@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod counting;
 mod custody;
 mod device;
 mod hostile;

@@ -1,7 +1,9 @@
 //! The commands of `cargo x`. Standard library alone, so that they are there before anything else has been built.
 
+mod chaos;
 mod check;
 mod deps;
+mod namespaces;
 mod net;
 mod rules;
 mod shell;
@@ -53,6 +55,12 @@ const COMMANDS: &[Command] = &[
         takes: "[NAME]",
         does: "real sockets behind real NAT, in network namespaces; needs root",
         run: suite::net,
+    },
+    Command {
+        name: "chaos",
+        takes: "[--minutes N] [--seed S]",
+        does: "a node and phones under random faults; --json, --rounds N; needs root",
+        run: suite::chaos,
     },
     Command {
         name: "interop",

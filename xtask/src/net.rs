@@ -10,16 +10,11 @@
 //! Each case lays its own wires, starts a node and two phones on them, and holds a call with speech both ways. It passes if
 //! both phones end well and heard most of what the other one said.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::namespaces::{Net, Scratch, number, text};
 use crate::shell::{Failure, Outcome, has, root};
-
-/// How long anything may take before the case counts as failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the two talk.
 const TALK: Duration = Duration::from_secs(8);
@@ -101,11 +96,11 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Outcome {
 
 /// One call across one network. Says what was heard.
 fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
-    let net = Net::lay(case)?;
-    let home = Scratch::new()?;
+    let net = lay(case)?;
+    let home = Scratch::new("net")?;
     let speech = root().join("crates/dsip/assets");
     let dsip = |place: &str, who: &str, arguments: &[&str]| {
-        let dir = home.0.join(who).display().to_string();
+        let dir = home.path().join(who).display().to_string();
         let mut all = vec!["--home", &dir, "--json"];
         all.extend(arguments);
         net.inside(place, binary, &all)
@@ -135,7 +130,7 @@ fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
     alice.until("talking")?;
     if case.moves {
         std::thread::sleep(TALK / 4);
-        net.move_alice()?;
+        move_alice(&net)?;
     }
     let mut heard = Vec::new();
     for (who, phone) in [("alice", &mut alice), ("bob", &mut bob)] {
@@ -155,225 +150,57 @@ fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
     Ok(format!("packets: {}", heard.join(", ")))
 }
 
-/// Namespaces and the wires between them. Dropping it takes all of them down.
-struct Net {
-    prefix: String,
-    names: Vec<&'static str>,
-}
-
-impl Net {
-    fn lay(case: &Case) -> Result<Self, Failure> {
-        let mut net = Self { prefix: format!("dsip{}-", std::process::id()), names: Vec::new() };
-        net.host("wire")?;
-        net.ip("wire", "link add br0 type bridge")?;
-        net.ip("wire", "link set br0 up")?;
-        net.plug("node", "203.0.113.2/24")?;
-        net.site("alice", "nat-a", case.alice, "203.0.113.11/24", "10.1.0")?;
-        net.site("bob", "nat-b", case.bob, "203.0.113.12/24", "10.2.0")?;
-        if case.loss > 0 {
-            net.nft(
-                "bob",
-                &format!(
-                    "add table ip dsip; add chain ip dsip arrive {{ type filter hook input priority 0; }}; \
-                add rule ip dsip arrive meta l4proto udp numgen random mod 100 < {} drop",
-                    case.loss
-                ),
-            )?;
-        }
-        Ok(net)
-    }
-
-    fn site(&mut self, who: &'static str, nat: &'static str, site: Site, public: &str, inside: &str) -> Outcome {
-        if site == Site::Public {
-            return self.plug(who, public);
-        }
-        self.plug(nat, public)?;
-        self.host(who)?;
-        self.wire_up(who, nat, "lan")?;
-        self.ip(nat, &format!("addr add {inside}.1/24 dev lan"))?;
-        self.ip(nat, "link set lan up")?;
-        self.ip(who, &format!("addr add {inside}.2/24 dev wan"))?;
-        self.ip(who, "link set wan up")?;
-        self.ip(who, &format!("route add default via {inside}.1"))?;
-        self.run("ip", &["netns", "exec", &self.name(nat), "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])?;
-        let masquerade = if site == Site::Symmetric { "masquerade random,fully-random" } else { "masquerade" };
-        // What was not asked for from inside does not get in, nor is it answered: that is what makes it a home's NAT and
-        // not a router. (Were it let in, it would take the very mapping that the phone inside is about to make.)
-        self.nft(
-            nat,
+/// Namespaces and the wires between them.
+fn lay(case: &Case) -> Result<Net, Failure> {
+    let mut net = Net::new("net")?;
+    net.plug("node", "203.0.113.2/24")?;
+    site(&mut net, "alice", "nat-a", case.alice, "203.0.113.11/24", "10.1.0")?;
+    site(&mut net, "bob", "nat-b", case.bob, "203.0.113.12/24", "10.2.0")?;
+    if case.loss > 0 {
+        net.nft(
+            "bob",
             &format!(
-                "add table ip dsip; \
-            add chain ip dsip leave {{ type nat hook postrouting priority 100; }}; \
-            add rule ip dsip leave oifname wan {masquerade}; \
-            add chain ip dsip knock {{ type filter hook input priority 0; policy drop; }}; \
-            add chain ip dsip pass {{ type filter hook forward priority 0; policy drop; }}; \
-            add rule ip dsip pass iifname lan accept; \
-            add rule ip dsip pass ct state established,related accept"
+                "add table ip dsip; add chain ip dsip arrive {{ type filter hook input priority 0; }}; \
+            add rule ip dsip arrive meta l4proto udp numgen random mod 100 < {} drop",
+                case.loss
             ),
-        )
+        )?;
     }
-
-    /// A machine on the public wire.
-    fn plug(&mut self, who: &'static str, address: &str) -> Outcome {
-        self.host(who)?;
-        self.wire_up(who, "wire", &format!("p-{who}"))?;
-        self.ip("wire", &format!("link set p-{who} master br0"))?;
-        self.ip("wire", &format!("link set p-{who} up"))?;
-        self.ip(who, &format!("addr add {address} dev wan"))?;
-        self.ip(who, "link set wan up")
-    }
-
-    /// Alice leaves one network and joins another, as a phone does at the front door.
-    fn move_alice(&self) -> Outcome {
-        self.ip("alice", "addr del 203.0.113.11/24 dev wan")?;
-        self.ip("alice", "addr add 203.0.113.99/24 dev wan")
-    }
-
-    fn host(&mut self, who: &'static str) -> Outcome {
-        self.run("ip", &["netns", "add", &self.name(who)])?;
-        self.names.push(who);
-        self.ip(who, "link set lo up")
-    }
-
-    fn wire_up(&self, who: &str, other: &str, port: &str) -> Outcome {
-        let other = self.name(other);
-        self.ip(who, &format!("link add wan type veth peer name {port} netns {other}"))
-    }
-
-    fn ip(&self, who: &str, arguments: &str) -> Outcome {
-        let name = self.name(who);
-        let mut all = vec!["-n", &name];
-        all.extend(arguments.split(' '));
-        self.run("ip", &all)
-    }
-
-    fn nft(&self, who: &str, rules: &str) -> Outcome {
-        self.run("ip", &["netns", "exec", &self.name(who), "nft", rules])
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Outcome {
-        let status = Command::new(program).args(arguments).status()?;
-        let shown = arguments.join(" ");
-        if status.success() { Ok(()) } else { Err(Failure::new(format!("`{program} {shown}` failed; are you root?"))) }
-    }
-
-    fn inside(&self, who: &str, binary: &Path, arguments: &[&str]) -> Result<Process, Failure> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name(who)]).arg(binary).args(arguments);
-        Process::start(command)
-    }
-
-    fn name(&self, who: &str) -> String {
-        format!("{}{who}", self.prefix)
-    }
+    Ok(net)
 }
 
-impl Drop for Net {
-    fn drop(&mut self) {
-        for who in &self.names {
-            // Best effort: what is left over is seen by `ip netns`.
-            let _ = Command::new("ip").args(["netns", "del", &self.name(who)]).status();
-        }
+fn site(net: &mut Net, who: &'static str, nat: &'static str, site: Site, public: &str, inside: &str) -> Outcome {
+    if site == Site::Public {
+        return net.plug(who, public);
     }
+    net.plug(nat, public)?;
+    net.host(who)?;
+    net.wire_up(who, nat, "lan")?;
+    net.ip(nat, &format!("addr add {inside}.1/24 dev lan"))?;
+    net.ip(nat, "link set lan up")?;
+    net.ip(who, &format!("addr add {inside}.2/24 dev wan"))?;
+    net.ip(who, "link set wan up")?;
+    net.ip(who, &format!("route add default via {inside}.1"))?;
+    net.on(nat, "sysctl", &["-q", "-w", "net.ipv4.ip_forward=1"])?;
+    let masquerade = if site == Site::Symmetric { "masquerade random,fully-random" } else { "masquerade" };
+    // What was not asked for from inside does not get in, nor is it answered: that is what makes it a home's NAT and
+    // not a router. (Were it let in, it would take the very mapping that the phone inside is about to make.)
+    net.nft(
+        nat,
+        &format!(
+            "add table ip dsip; \
+        add chain ip dsip leave {{ type nat hook postrouting priority 100; }}; \
+        add rule ip dsip leave oifname wan {masquerade}; \
+        add chain ip dsip knock {{ type filter hook input priority 0; policy drop; }}; \
+        add chain ip dsip pass {{ type filter hook forward priority 0; policy drop; }}; \
+        add rule ip dsip pass iifname lan accept; \
+        add rule ip dsip pass ct state established,related accept"
+        ),
+    )
 }
 
-/// A `dsip` under way, and the events it tells.
-struct Process {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    told: Vec<String>,
-}
-
-impl Process {
-    fn start(mut command: Command) -> Result<Self, Failure> {
-        for name in ["DSIP_HOME", "DSIP_NODE", "DSIP_DHT", "DSIP_CA", "DSIP_STUN", "DSIP_JSON"] {
-            command.env_remove(name);
-        }
-        // Whoever sets a log filter wants to see the logs; complaints are in the events anyway.
-        let logs = if std::env::var_os("DSIP_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(logs).spawn()?;
-        let (sender, lines) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Ok(Self { child, lines, told: Vec::new() })
-    }
-
-    /// Waits for the event of that name.
-    fn until(&mut self, event: &str) -> Result<String, Failure> {
-        let marker = format!("\"event\":\"{event}\"");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.told.push(line.clone());
-                    if line.contains(&marker) {
-                        return Ok(line);
-                    }
-                }
-                Err(_) => return Err(Failure::new(format!("no {event:?}; {}", self.told()))),
-            }
-        }
-    }
-
-    fn ends_well(&mut self, who: &str) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return if status.success() { Ok(()) } else { Err(Failure::new(format!("{who} ended with {status}"))) };
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Err(Failure::new(format!("{who} does not end")))
-    }
-
-    /// The last things it told, for a failure.
-    fn told(&self) -> String {
-        let from = self.told.len().saturating_sub(3);
-        format!("last told: {}", self.told[from..].join(" "))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A directory that goes when it is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Failure> {
-        let dir = std::env::temp_dir().join(format!("dsip-net-{}", std::process::id()));
-        std::fs::create_dir_all(&dir)?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A string member of a one-line JSON object, none of whose strings hold escapes.
-fn text(line: &str, name: &str) -> Result<String, Failure> {
-    let value = line.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
-    value.map(str::to_owned).ok_or_else(|| Failure::new(format!("no {name:?} in {line}")))
-}
-
-/// A number member of a one-line JSON object.
-fn number(line: &str, name: &str) -> Result<u64, Failure> {
-    let rest = line.split(&format!("\"{name}\":")).nth(1).unwrap_or_default();
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().map_err(|_| Failure::new(format!("no number {name:?} in {line}")))
+/// Alice leaves one network and joins another, as a phone does at the front door.
+fn move_alice(net: &Net) -> Outcome {
+    net.ip("alice", "addr del 203.0.113.11/24 dev wan")?;
+    net.ip("alice", "addr add 203.0.113.99/24 dev wan")
 }

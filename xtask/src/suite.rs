@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::shell::{Failure, Outcome, Run, cargo, has, is_ci, root, target};
-use crate::{check, net, rules};
+use crate::{chaos, check, net, rules};
 
 /// Everything that is fast: rules, worlds, corpora, loopback. Ends with the totals over all crates.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -110,6 +110,15 @@ pub(crate) fn fuzz(arguments: &[String]) -> Outcome {
 /// Real sockets behind real NAT.
 pub(crate) fn net(arguments: &[String]) -> Outcome {
     net::run(&binary()?, arguments)
+}
+
+/// A node under random faults.
+pub(crate) fn chaos(arguments: &[String]) -> Outcome {
+    let built = cargo(&["test", "-p", "dsip-node", "--test", "it", "--no-run", "--locked", "--message-format=json"]);
+    let built = built.capture()?;
+    let executables = built.lines().filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next());
+    let counting = executables.last().ok_or_else(|| Failure::new("the counting clients were not built"))?;
+    chaos::run(&binary()?, counting, arguments)
 }
 
 /// Calls with an independent implementation.

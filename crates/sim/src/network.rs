@@ -165,6 +165,11 @@ impl Network {
         Now { tick: self.tick, wall: Wall::from_millis(wall.saturating_add_signed(skew)) }
     }
 
+    /// Sets a host's wall clock so far ahead of the true time.
+    pub fn set_skew(&mut self, host: HostId, skew_secs: i64) {
+        self.hosts[host.0].skew_secs = skew_secs;
+    }
+
     /// The true monotonic time.
     #[must_use]
     pub fn tick(&self) -> Tick {

@@ -24,6 +24,8 @@ use dsip_proto::wire::message::Common;
 use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId};
 use dsip_proto::wire::{Did, Envelope, Message, Reason, Ulid};
 
+use crate::counter::{Act, Control, Counter};
+use crate::disk::Disk;
 use crate::network::{self, HostId, LinkId, Network};
 use crate::story::Story;
 
@@ -83,6 +85,23 @@ impl Setup {
     }
 }
 
+/// What counters have counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Envelopes that a node said are safe.
+    pub vouched: usize,
+    /// Envelopes that arrived, each once.
+    pub received: usize,
+    /// Envelopes that are their sender's again.
+    pub refused: usize,
+    /// Envelopes that came more than once, over different links.
+    pub repeats: usize,
+    /// Counters of which something is neither vouched for nor refused.
+    pub unsure: usize,
+    /// Envelopes that were vouched for and have not come.
+    pub lost: usize,
+}
+
 /// Phones, nodes, and what lies between them.
 pub struct World {
     network: Network,
@@ -92,12 +111,15 @@ pub struct World {
     owners: BTreeMap<String, SecretKey>,
     plans: BTreeMap<(Tick, u64), (HostId, Plan)>,
     planned: u64,
+    /// The node of each counter.
+    counters: BTreeMap<HostId, HostId>,
     story: Story,
 }
 
 enum Machine {
     Phone(Box<Phone>),
     Node(Box<Node>),
+    Counter(Box<Counter>),
 }
 
 struct Phone {
@@ -123,8 +145,7 @@ struct Phone {
 struct Node {
     host: Option<Host>,
     key: SecretKey,
-    memory: relay::Memory,
-    written: u64,
+    disk: Disk,
     links: BTreeMap<Conn, LinkId>,
     uri: String,
 }
@@ -153,6 +174,7 @@ impl World {
             owners: BTreeMap::new(),
             plans: BTreeMap::new(),
             planned: 0,
+            counters: BTreeMap::new(),
             story,
         }
     }
@@ -163,7 +185,7 @@ impl World {
         let key = SecretKey::from_bytes(&self.network.random());
         let uri = format!("wss://{name}.example/dsip");
         self.addresses.insert(uri.clone(), id);
-        let node = Node { host: None, key, memory: relay::Memory::default(), written: 0, links: BTreeMap::new(), uri };
+        let node = Node { host: None, key, disk: Disk::default(), links: BTreeMap::new(), uri };
         self.machines.insert(id, Machine::Node(Box::new(node)));
         self.boot(id);
         id
@@ -200,6 +222,60 @@ impl World {
         self.machines.insert(id, Machine::Phone(Box::new(phone)));
         self.boot(id);
         id
+    }
+
+    /// Adds a client of `node` that counts.
+    pub fn add_counter(&mut self, name: &str, node: HostId) -> HostId {
+        let id = self.network.add_host(name, 0);
+        let now = self.network.now(id);
+        let [device, identity] = [0; 2].map(|_| SecretKey::from_bytes(&self.network.random()));
+        let from = now.wall.secs() - 3_600;
+        let kid = identity.public().kid();
+        let may = [Delegation::SIGNALING];
+        let delegation = identity::delegate(&identity, &kid, &device.did(), &may, from, from + DELEGATED);
+        let kid = device.public().kid();
+        let rng = Seed::new(self.network.random()).into_rng();
+        let audience = self.node(node).key.did();
+        let signer = Signer::new(device, kid, vec![delegation]);
+        let counter = Counter::new(signer, identity.did(), audience, rng, now);
+        self.machines.insert(id, Machine::Counter(Box::new(counter)));
+        self.counters.insert(id, node);
+        self.boot(id);
+        id
+    }
+
+    /// Lets a counter talk to others, or to nobody any more.
+    pub fn talk(&mut self, counter: HostId, to: &[HostId]) {
+        let now = self.network.now(counter);
+        let to = to.iter().map(|id| self.counter(*id).device.clone()).collect();
+        self.counter_mut(counter).talk(to, now);
+        self.set_counter_wake(counter);
+    }
+
+    /// What all counters have counted.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let counters = || self.counters.keys().map(|id| self.counter(*id));
+        let received: BTreeSet<Ulid> = counters().flat_map(|counter| counter.received.keys().copied()).collect();
+        Tally {
+            vouched: counters().map(|counter| counter.vouched.len()).sum(),
+            received: received.len(),
+            refused: counters().map(|counter| counter.refused).sum(),
+            repeats: counters().map(|counter| counter.repeats).sum(),
+            unsure: counters().filter(|counter| !counter.is_sure()).count(),
+            lost: counters().flat_map(|counter| counter.vouched.iter()).filter(|id| !received.contains(id)).count(),
+        }
+    }
+
+    /// How long a node's disk takes to make something safe; no time unless told.
+    pub fn set_disk_speed(&mut self, node: HostId, takes: Duration) {
+        self.node_mut(node).disk.set_speed(takes);
+    }
+
+    /// Lets a node's disk refuse every write, or take them again.
+    pub fn set_disk_refuses(&mut self, node: HostId, refuses: bool) {
+        self.tell(node, if refuses { "has a disk that refuses" } else { "has a disk that takes writes" });
+        self.node_mut(node).disk.set_refuses(refuses);
     }
 
     /// How to dial a node, and who it has to be.
@@ -274,6 +350,7 @@ impl World {
     pub fn crash(&mut self, id: HostId) {
         self.tell(id, "crashes");
         self.network.crash(id);
+        let made_it = self.network.random()[0] % 2 == 0;
         self.plans.retain(|_, (whose, _)| *whose != id);
         match self.machines.get_mut(&id) {
             Some(Machine::Phone(phone)) => {
@@ -286,8 +363,9 @@ impl World {
             Some(Machine::Node(node)) => {
                 node.host = None;
                 node.links.clear();
-                node.written = 0;
+                node.disk.crash(made_it);
             }
+            Some(Machine::Counter(_)) => panic!("a counter that forgets proves nothing"),
             None => {}
         }
     }
@@ -335,6 +413,12 @@ impl World {
         self.phone_mut(phone).permits.remove(&call)
     }
 
+    /// How many envelopes a node handed to devices that have not acknowledged them.
+    #[must_use]
+    pub fn unacknowledged(&self, node: HostId) -> Option<usize> {
+        self.node(node).host.as_ref().map(Host::unacknowledged)
+    }
+
     /// How much a node has in hand.
     #[must_use]
     pub fn load(&self, node: HostId) -> Option<relay::Load> {
@@ -369,9 +453,10 @@ impl World {
             }
             Some(Machine::Node(node)) => {
                 let mut host = Host::new(host::Config::default(), Signer::of_key(node.key.clone()), seed);
-                host.restore(node.memory.clone(), now);
+                host.restore(node.disk.safe().clone(), now);
                 node.host = Some(host);
             }
+            Some(Machine::Counter(_)) => self.set_counter_wake(id),
             None => {}
         }
     }
@@ -380,6 +465,7 @@ impl World {
         match self.machines.get(&id) {
             Some(Machine::Phone(_)) => self.happen_to_phone(id, event),
             Some(Machine::Node(_)) => self.happen_to_node(id, event),
+            Some(Machine::Counter(_)) => self.happen_to_counter(id, event),
             None => {}
         }
     }
@@ -400,6 +486,10 @@ impl World {
                 agent.handle(now, agent::Input::Link(name, agent::LinkChange::Down("the link broke".into())));
             }
             network::Event::Received { link, frame } => {
+                if let Some(Control::Question(number)) = Control::of(&frame) {
+                    self.network.send(link, id, Control::Reached(number).frame());
+                    return;
+                }
                 let (Some(name), Ok(frame)) = (phone.names.get(&link), std::str::from_utf8(&frame)) else { return };
                 agent.handle(now, agent::Input::Received { link: *name, frame });
             }
@@ -550,7 +640,7 @@ impl World {
         let phones = || {
             self.machines.values().filter_map(|machine| match machine {
                 Machine::Phone(phone) => Some(phone),
-                Machine::Node(_) => None,
+                Machine::Node(_) | Machine::Counter(_) => None,
             })
         };
         let phone = self.phone(id);
@@ -562,54 +652,58 @@ impl World {
     }
 
     fn happen_to_node(&mut self, id: HostId, event: network::Event) {
-        let now = self.network.now(id);
-        let mut out = Vec::new();
         let node = self.node_mut(id);
-        let Some(host) = node.host.as_mut() else { return };
+        if node.host.is_none() {
+            return;
+        }
         match event {
-            network::Event::Wake => host.handle(now, host::Input::Tick, &mut out),
+            network::Event::Wake => {
+                let tick = self.network.tick();
+                for news in self.node_mut(id).disk.poll(tick) {
+                    self.tell_node(id, news);
+                }
+                self.tell_node(id, host::Input::Tick);
+            }
             network::Event::Accepted { link, from } => {
                 let conn = Conn(link.number());
                 node.links.insert(conn, link);
-                host.handle(now, host::Input::Connected { conn, from: address(from), at: None }, &mut out);
+                self.tell_node(id, host::Input::Connected { conn, from: address(from), at: None });
             }
             network::Event::Received { link, frame } => {
                 let conn = Conn(link.number());
-                if let Ok(frame) = std::str::from_utf8(&frame) {
-                    host.handle(now, host::Input::Received { conn, frame }, &mut out);
+                match (Control::of(&frame), std::str::from_utf8(&frame)) {
+                    (Some(Control::Reached(number)), _) => self.tell_node(id, host::Input::Reached { conn, number }),
+                    (Some(Control::Asked(mark)), _) => self.tell_node(id, host::Input::Asked { conn, mark }),
+                    (_, Ok(frame)) => self.tell_node(id, host::Input::Received { conn, frame }),
+                    _ => {}
                 }
             }
             network::Event::Closed(link) | network::Event::Failed(link) => {
                 let conn = Conn(link.number());
                 node.links.remove(&conn);
-                host.handle(now, host::Input::Closed { conn }, &mut out);
+                self.tell_node(id, host::Input::Closed { conn });
             }
             network::Event::Opened(_) => {}
-        }
-        let wake = host.wake();
-        self.network.set_wake(id, wake);
-        for output in out {
-            self.carry_out_for_node(id, output);
         }
     }
 
     fn carry_out_for_node(&mut self, id: HostId, output: host::Output) {
         match output {
             host::Output::Write(write) => {
-                let node = self.node_mut(id);
-                node.memory.apply(write);
-                node.written += 1;
-                let count = node.written;
-                self.tell_node(id, host::Input::Stored { count });
-            }
-            // Nothing is lost here that was handed over, unless a machine crashes.
-            host::Output::Question { conn, number } => self.tell_node(id, host::Input::Reached { conn, number }),
-            host::Output::Vouch { .. } => {}
-            host::Output::Transmit { conn, frame, .. } => {
-                if let Some(link) = self.node(id).links.get(&conn).copied() {
-                    self.tell(id, format_args!("→ {}", brief(&frame)));
-                    self.network.send(link, id, frame.as_bytes().to_vec());
+                let tick = self.network.tick();
+                let disk = &mut self.node_mut(id).disk;
+                disk.write(tick, write);
+                for news in disk.poll(tick) {
+                    self.tell_node(id, news);
                 }
+            }
+            host::Output::Question { conn, number } => self.send_from_node(id, conn, Control::Question(number).frame()),
+            host::Output::Vouch { conn, mark } => self.send_from_node(id, conn, Control::Vouched(mark).frame()),
+            host::Output::Transmit { conn, frame, .. } => {
+                if self.node(id).links.contains_key(&conn) {
+                    self.tell(id, format_args!("→ {}", brief(&frame)));
+                }
+                self.send_from_node(id, conn, frame.as_bytes().to_vec());
             }
             host::Output::Close { conn, why } => {
                 self.tell(id, format_args!("closes a connection: {why:?}"));
@@ -627,44 +721,97 @@ impl World {
         }
     }
 
+    fn send_from_node(&mut self, id: HostId, conn: Conn, frame: Vec<u8>) {
+        if let Some(link) = self.node(id).links.get(&conn).copied() {
+            self.network.send(link, id, frame);
+        }
+    }
+
     fn tell_node(&mut self, id: HostId, input: host::Input<'_>) {
         let now = self.network.now(id);
         let mut out = Vec::new();
         if let Some(host) = self.node_mut(id).host.as_mut() {
             host.handle(now, input, &mut out);
-            let wake = host.wake();
-            self.network.set_wake(id, wake);
         }
         for output in out {
             self.carry_out_for_node(id, output);
         }
+        let node = self.node(id);
+        let wake = [node.host.as_ref().and_then(Host::wake), node.disk.wake()].into_iter().flatten().min();
+        self.network.set_wake(id, wake);
+    }
+
+    fn happen_to_counter(&mut self, id: HostId, event: network::Event) {
+        let (now, mut acts) = (self.network.now(id), Vec::new());
+        let counter = self.counter_mut(id);
+        let before = counter.link();
+        match event {
+            network::Event::Wake => counter.woken(now, &mut acts),
+            network::Event::Opened(link) => counter.opened(now, link, &mut acts),
+            network::Event::Failed(link) | network::Event::Closed(link) => counter.closed(now, link),
+            network::Event::Received { link, frame } => counter.hear(now, link, &frame, &mut acts),
+            network::Event::Accepted { .. } => {}
+        }
+        let link = counter.link();
+        for act in acts {
+            match (act, link) {
+                (Act::Dial, _) => {
+                    let node = self.counters[&id];
+                    let link = self.network.connect(id, node);
+                    self.counter_mut(id).dialled(link);
+                }
+                (Act::Send(frame), Some(link)) => self.network.send(link, id, frame),
+                (Act::Close, _) => before.into_iter().for_each(|link| self.network.close(link, id)),
+                (Act::Send(_), None) => {}
+            }
+        }
+        self.set_counter_wake(id);
+    }
+
+    fn set_counter_wake(&mut self, id: HostId) {
+        let wake = self.counter(id).wake();
+        self.network.set_wake(id, wake);
     }
 
     fn phone(&self, id: HostId) -> &Phone {
         match &self.machines[&id] {
             Machine::Phone(phone) => phone,
-            Machine::Node(_) => panic!("{} is a node", self.network.name(id)),
+            _ => panic!("{} is no phone", self.network.name(id)),
         }
     }
 
     fn phone_mut(&mut self, id: HostId) -> &mut Phone {
         match self.machines.get_mut(&id) {
             Some(Machine::Phone(phone)) => phone,
-            _ => panic!("{} is a node", self.network.name(id)),
+            _ => panic!("{} is no phone", self.network.name(id)),
         }
     }
 
     fn node(&self, id: HostId) -> &Node {
         match &self.machines[&id] {
             Machine::Node(node) => node,
-            Machine::Phone(_) => panic!("{} is a phone", self.network.name(id)),
+            _ => panic!("{} is no node", self.network.name(id)),
         }
     }
 
     fn node_mut(&mut self, id: HostId) -> &mut Node {
         match self.machines.get_mut(&id) {
             Some(Machine::Node(node)) => node,
-            _ => panic!("{} is a phone", self.network.name(id)),
+            _ => panic!("{} is no node", self.network.name(id)),
+        }
+    }
+
+    fn counter(&self, id: HostId) -> &Counter {
+        match &self.machines[&id] {
+            Machine::Counter(counter) => counter,
+            _ => panic!("{} does not count", self.network.name(id)),
+        }
+    }
+
+    fn counter_mut(&mut self, id: HostId) -> &mut Counter {
+        match self.machines.get_mut(&id) {
+            Some(Machine::Counter(counter)) => counter,
+            _ => panic!("{} does not count", self.network.name(id)),
         }
     }
 }

@@ -25,25 +25,29 @@ const MORE_KIB: u64 = 32 << 10;
 struct Plan {
     seed: u64,
     time: Duration,
+    /// Only faults whose description contains this.
+    only: String,
     json: bool,
 }
 
 impl Plan {
     fn of(arguments: &[String]) -> Result<Self, Failure> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut plan = Self { seed: since.as_secs() % 100_000, time: Duration::from_secs(180), json: false };
+        let mut plan =
+            Self { seed: since.as_secs() % 100_000, time: Duration::from_secs(180), only: String::new(), json: false };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().and_then(|text| text.parse::<f64>().ok());
             match argument.as_str() {
                 "--json" => plan.json = true,
+                "--only" => plan.only = arguments.next().cloned().unwrap_or_default(),
                 "--seed" => plan.seed = value().ok_or_else(|| Failure::new("--seed takes a number"))? as u64,
                 "--minutes" => {
                     let minutes = value().filter(|minutes| (0.0..100_000.0).contains(minutes));
                     let minutes = minutes.ok_or_else(|| Failure::new("--minutes takes a number"))?;
                     plan.time = Duration::from_secs_f64(60.0 * minutes);
                 }
-                other => return Err(Failure::new(format!("{other}: --minutes N, --seed S or --json"))),
+                other => return Err(Failure::new(format!("{other}: --minutes N, --seed S, --only WORDS or --json"))),
             }
         }
         Ok(plan)
@@ -66,14 +70,14 @@ pub(crate) fn run(binary: &str, counting: &str, arguments: &[String]) -> Outcome
         }
         eprintln!("no `faketime` here: clocks will not jump, and certificates not expire");
     }
-    let Plan { seed, time, json } = plan;
+    let Plan { seed, time, only, json } = plan;
     let minutes = time.as_secs_f64() / 60.0;
     if !json {
         println!("seed {seed}, {minutes} minutes; again with: cargo x chaos --minutes {minutes} --seed {seed}");
     }
     let began = Instant::now();
     let mut town = Town::build(Path::new(binary), Path::new(counting))?;
-    let outcome = rounds(&mut town, &mut Dice::new(seed), began + time, json);
+    let outcome = rounds(&mut town, &mut Dice::new(seed), &only, began + time, json);
     let (rounds, broken) = match &outcome {
         Ok(rounds) => (*rounds, None),
         Err((rounds, failure)) => (*rounds, Some(failure.to_string())),
@@ -97,7 +101,7 @@ pub(crate) fn run(binary: &str, counting: &str, arguments: &[String]) -> Outcome
     }
 }
 
-fn rounds(town: &mut Town, dice: &mut Dice, until: Instant, json: bool) -> Result<usize, (usize, Failure)> {
+fn rounds(town: &mut Town, dice: &mut Dice, only: &str, until: Instant, json: bool) -> Result<usize, (usize, Failure)> {
     let mut rounds = 0;
     let mut deck = Vec::new();
     let baseline = first_look(town).map_err(|failure| (0, failure))?;
@@ -114,6 +118,7 @@ fn rounds(town: &mut Town, dice: &mut Dice, until: Instant, json: bool) -> Resul
     while Instant::now() < until {
         if deck.is_empty() {
             deck = Fault::deck(dice);
+            deck.retain(|fault| fault.to_string().contains(only));
         }
         let Some(fault) = deck.pop() else { continue };
         let loss = match fault {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dsip_endpoint::link::{Close, Dialer, Link, Target, Transport};
+use dsip_proto::time::Wall;
 use dsip_proto::wire::Ulid;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::device::{Device, Said, payload};
+use crate::device::{Device, Said, payload, wall};
 use crate::no_roots;
 
 /// Set to the node's URL, DID included, in the process that is the crowd.
@@ -53,7 +54,7 @@ impl Pace {
 /// What became of each envelope, by its id.
 #[derive(Default)]
 struct Ledger {
-    vouched: HashSet<Ulid>,
+    vouched: HashMap<Ulid, Wall>,
     received: HashSet<Ulid>,
     /// How much each sender has said.
     said: HashMap<usize, u64>,
@@ -151,6 +152,15 @@ impl Crowd {
         self.tally()
     }
 
+    /// Says on standard error what is missing, for whoever looks for it in the logs: an id begins with its time.
+    fn explain(&self) {
+        let ledger = self.shared.lock();
+        for id in ledger.vouched.keys().filter(|id| !ledger.received.contains(id)) {
+            let [said, vouched] = [u64::try_from(id.to_bits() >> 80).unwrap_or(0), ledger.vouched[id].millis()];
+            eprintln!("{id} was said at {said} ms, vouched for at {vouched} ms, and is missing");
+        }
+    }
+
     fn tally(&self) -> Tally {
         let ledger = self.shared.lock();
         Tally {
@@ -159,7 +169,7 @@ impl Crowd {
             refused: ledger.refused,
             repeats: ledger.repeats,
             losses: ledger.losses,
-            lost: ledger.vouched.difference(&ledger.received).count(),
+            lost: ledger.vouched.keys().filter(|id| !ledger.received.contains(id)).count(),
         }
     }
 }
@@ -186,6 +196,7 @@ async fn a_crowd() {
                     "repeats": repeats, "losses": losses, "lost": lost,
                 });
                 println!("\n{settled}");
+                crowd.explain();
             }
             other => panic!("{other:?} is not a command"),
         }
@@ -269,7 +280,7 @@ async fn send(
                     if kept.is_err() {
                         continue 'connections;
                     }
-                    shared.lock().vouched.extend(unsure.drain(..asked).map(|said| said.id));
+                    shared.lock().vouched.extend(unsure.drain(..asked).map(|said| (said.id, wall())));
                     if stopping && unsure.is_empty() {
                         return;
                     }

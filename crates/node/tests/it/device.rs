@@ -219,7 +219,7 @@ fn audio() -> MediaDescriptor {
     MediaDescriptor::new(MediaType::Audio, Direction::SendRecv, &[CodecId::OPUS])
 }
 
-fn wall() -> Wall {
+pub(crate) fn wall() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     Wall::from_millis(u64::try_from(since.as_millis()).expect("before the year 500 million"))
 }

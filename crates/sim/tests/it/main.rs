@@ -1,6 +1,7 @@
 //! Worlds in virtual time. `cargo x sim NAME --seed N` replays one with its story on screen.
 
 mod calls;
+mod chaos;
 mod contact;
 mod faults;
 mod network;

@@ -23,6 +23,9 @@ pub const DECIDED_KEPT: Duration = Duration::from_secs(300);
 /// routed by `to`, and the endpoints' own rules for late messages apply.
 pub const MAX_DECIDED: usize = 65_536;
 
+/// How long after a start a sender may come with what it said before, and has not been vouched for (CUS-5).
+const SENT_AGAIN: Duration = Duration::from_secs(600);
+
 /// Attempts without an outcome that one sender may have at once; it bounds what a flood of invites that nobody takes can
 /// cost.
 pub const MAX_OPEN_PER_SENDER: usize = 4_096;
@@ -264,6 +267,10 @@ pub struct Engine {
     created: u64,
     /// Whether what is to wait can be put on disk now.
     has_disk: bool,
+    /// Envelopes that were there at the start, and for whom: their senders may send them again (CUS-5).
+    restored: BTreeSet<(Ulid, Did)>,
+    /// When that is no longer to be expected.
+    forget_restored: Option<Tick>,
 }
 
 /// A device that has bound here.
@@ -307,6 +314,8 @@ impl Engine {
             ledger: Ledger::default(),
             created: 0,
             has_disk: true,
+            restored: BTreeSet::new(),
+            forget_restored: None,
         }
     }
 
@@ -352,10 +361,14 @@ impl Engine {
         for Kept { place, text } in held {
             let known = self.is_known(&place.address);
             match Message::put_away(text) {
-                Some(message) => self.inbox.restore(place, message, known, &mut self.ledger),
+                Some(message) => {
+                    self.restored.insert((message.id, place.address.clone()));
+                    self.inbox.restore(place, message, known, &mut self.ledger);
+                }
                 None => self.inbox.writes.push(Write::Release(place.number)),
             }
         }
+        self.forget_restored = (!self.restored.is_empty()).then(|| now.tick + SENT_AGAIN);
     }
 
     /// What is to be put on disk or taken off it since this was last asked, in order.
@@ -392,7 +405,7 @@ impl Engine {
             .config
             .known_for
             .and_then(|kept| self.away.first().map(|(since, _)| at_second(since.saturating_add(kept.as_secs()))));
-        [queued, legs, decided, away].into_iter().flatten().min()
+        [queued, legs, decided, away, self.forget_restored].into_iter().flatten().min()
     }
 
     /// Whether the device is bound now.
@@ -452,9 +465,7 @@ impl Engine {
             self.hold(&to, message, out); // RLY-11: known or not
             return;
         }
-        for leg in legs {
-            out.push(Output::Deliver { leg, message: message.clone(), path: Path::Fork, place: None }); // RLY-10
-        }
+        self.fork(&to, legs, &message, Path::Fork, out); // RLY-10
     }
 
     fn route_invite(&mut self, message: Arc<Message>, out: &mut Vec<Output>) {
@@ -466,19 +477,22 @@ impl Engine {
             } else {
                 self.refuse(&message, Reason::TRANSPORT_UNKNOWN_RECIPIENT, out); // RLY-14
             }
-        } else if self.attempts.contains_key(&message.id) {
-            // The seen set (RPL-5) lets no id through twice; an attempt is never replaced by another's invite.
-            self.refuse(&message, Reason::TRANSPORT_ROUTING_REFUSED, out);
+        } else if let Some(attempt) = self.attempts.get(&message.id) {
+            // The seen set (RPL-5) lets no id through twice, except after a crash; an attempt is never replaced by
+            // another's invite.
+            if attempt.initiator != message.from {
+                self.refuse(&message, Reason::TRANSPORT_ROUTING_REFUSED, out);
+            }
         } else if self.has_no_room_for(&message.from) {
             self.refuse(&message, Reason::TRANSPORT_RATE_LIMITED, out);
         } else {
             // RLY-12. An invite too many to keep is delivered all the same; devices that bind later miss it.
             let kept = self.ledger.take(&message).is_ok().then(|| message.clone());
-            self.create(message.id, message.from.clone(), to, kept);
-            for leg in legs {
+            self.create(message.id, message.from.clone(), to.clone(), kept);
+            for leg in &legs {
                 self.add_leg(message.id, leg.clone());
-                out.push(Output::Deliver { leg, message: message.clone(), path: Path::Fork, place: None });
             }
+            self.fork(&to, legs, &message, Path::Fork, out);
         }
     }
 
@@ -552,13 +566,32 @@ impl Engine {
             }
             return;
         }
-        for leg in legs {
-            out.push(Output::Deliver { leg, message: message.clone(), path: Path::Plain, place: None });
+        self.fork(&to, legs, &message, Path::Plain, out);
+    }
+
+    /// Delivers `message`, which is for `to`, to those of these devices for whom it does not wait already.
+    fn fork(&self, to: &Did, legs: Vec<Did>, message: &Arc<Message>, path: Path, out: &mut Vec<Output>) {
+        if self.is_restored(message, to) {
+            return;
         }
+        for leg in legs {
+            if !self.is_restored(message, &leg) {
+                out.push(Output::Deliver { leg, message: message.clone(), path, place: None });
+            }
+        }
+    }
+
+    /// Whether `message` was there for `address` at the start, accepted or delivered by the process before this one. Its id may
+    /// not have been written down in time.
+    fn is_restored(&self, message: &Message, address: &Did) -> bool {
+        !self.restored.is_empty() && self.restored.contains(&(message.id, address.clone()))
     }
 
     /// Queues `message` under `to`, or says that there is no room.
     fn hold(&mut self, to: &Did, message: Arc<Message>, out: &mut Vec<Output>) {
+        if self.is_restored(&message, to) {
+            return;
+        }
         if !self.has_disk {
             return self.refuse(&message, Reason::TRANSPORT_ROUTING_REFUSED, out); // CUS-21
         }
@@ -845,6 +878,10 @@ impl Engine {
 
     fn expire(&mut self, out: &mut Vec<Output>) {
         let now = self.now;
+        if self.forget_restored.is_some_and(|tick| tick <= now.tick) {
+            self.forget_restored = None;
+            self.restored = BTreeSet::new();
+        }
         // SNF-2
         for (to, message) in self.inbox.expire(now.wall.secs(), &mut self.ledger) {
             out.push(Output::Dequeued { to, message, why: Dequeue::Expired });

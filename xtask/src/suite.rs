@@ -158,7 +158,13 @@ pub(crate) fn ci(_: &[String]) -> Outcome {
     rules::run(&[])?;
     let totals = run_tests(&[])?;
     // Each of these runs even if one before it failed: a broken build of tomorrow is found today.
-    let steps = [("vectors", vectors(&[])), ("demo", demo(&[])), ("interop", interop(&[])), ("net", net(&[]))];
+    let steps = [
+        ("vectors", vectors(&[])),
+        ("demo", demo(&[])),
+        ("interop", interop(&[])),
+        ("net", net(&[])),
+        ("chaos", chaos(&["--minutes".into(), "1".into(), "--seed".into(), "1".into()])),
+    ];
     println!();
     let (mut passed, mut failed) = totals;
     for (name, outcome) in &steps {

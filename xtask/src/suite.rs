@@ -116,8 +116,8 @@ pub(crate) fn net(arguments: &[String]) -> Outcome {
 pub(crate) fn chaos(arguments: &[String]) -> Outcome {
     let built = cargo(&["test", "-p", "dsip-node", "--test", "it", "--no-run", "--locked", "--message-format=json"]);
     let built = built.capture()?;
-    let executables = built.lines().filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next());
-    let counting = executables.last().ok_or_else(|| Failure::new("the counting clients were not built"))?;
+    let mut executables = built.lines().filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next());
+    let counting = executables.next_back().ok_or_else(|| Failure::new("the counting clients were not built"))?;
     chaos::run(&binary()?, counting, arguments)
 }
 

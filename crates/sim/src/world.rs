@@ -350,7 +350,7 @@ impl World {
     pub fn crash(&mut self, id: HostId) {
         self.tell(id, "crashes");
         self.network.crash(id);
-        let made_it = self.network.random()[0] % 2 == 0;
+        let made_it = self.network.random()[0].is_multiple_of(2);
         self.plans.retain(|_, (whose, _)| *whose != id);
         match self.machines.get_mut(&id) {
             Some(Machine::Phone(phone)) => {

@@ -238,6 +238,29 @@ mod tests {
     }
 
     #[test]
+    fn the_example_shows_every_setting_and_its_default() {
+        let example = include_str!("../../../../deploy/node.toml");
+        read(example).expect("it can be used as it is");
+        let shown: String = example
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let all = read(&shown).expect("everything it shows can be used");
+        let plain = Cli::command();
+        let matches = all.clone().try_get_matches_from(["dsip", "node"]).expect("a command line");
+        for setting in effective(&plain, Some(&all), &matches) {
+            let line =
+                example.lines().find(|line| line.trim_start_matches("# ").starts_with(&format!("{} = ", setting.name)));
+            let line = line.unwrap_or_else(|| panic!("{} is not in the example", setting.name));
+            // What is commented out and has a default is the default.
+            let arg = settings(&plain).find(|arg| arg.get_long() == Some(&setting.name)).expect("a flag");
+            let has_default = !arg.get_default_values().is_empty();
+            assert!(!(line.starts_with("# ") && has_default && setting.from == From::File), "{line}: not the default");
+        }
+    }
+
+    #[test]
     fn a_mistake_names_file_line_and_setting() {
         for (text, named) in [
             ("listen = '127.0.0.1:1'\nlisten-on = 'x'\n", &["n.toml:2", "listen-on", "no setting"][..]),

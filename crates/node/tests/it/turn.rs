@@ -9,9 +9,10 @@ use dsip_endpoint::tls::{self, Roots};
 use dsip_media::stun::message::{Class, Message, Method, Writer, attribute};
 use dsip_media::turn::Allocation;
 use dsip_media::turn::client::{Received, Status};
-use dsip_node::Limits;
+use dsip_node::{Config, Limits};
 use dsip_proto::time::{Seed, Tick};
 use dsip_proto::turn::{Grant, Ports};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::process::{Child, Command};
@@ -22,11 +23,12 @@ use crate::device::{Device, hear, say};
 
 /// A node that relays between programs on this machine.
 async fn relaying() -> World {
-    World::with(|config| {
-        config.turn.allow_private = true;
-        config.turn.relays = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    })
-    .await
+    World::with(relay_here).await
+}
+
+fn relay_here(config: &mut Config) {
+    config.turn.allow_private = true;
+    config.turn.relays = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
 }
 
 /// What the node gives a device that says hello.
@@ -111,6 +113,87 @@ async fn coturns_clients_are_served_over_udp_tcp_and_tls() {
     }
     let counts = world.node.turn();
     assert!(counts.allocated >= 15 && counts.packets > 500, "{counts:?}");
+}
+
+/// One HTTP exchange: the first line and the body of the request, and where to answer.
+async fn exchange(listener: &tokio::net::TcpListener) -> (String, String, TcpStream) {
+    let (mut stream, _) = listener.accept().await.expect("accepted");
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return (head.lines().next().unwrap_or_default().to_owned(), body.to_owned(), stream);
+            }
+        }
+        if stream.read_buf(&mut request).await.expect("read") == 0 {
+            return (String::new(), String::new(), stream);
+        }
+    }
+}
+
+/// Serves a page to a browser, until the page tells what came of it.
+async fn told_by_browser(page: &str) -> serde_json::Value {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let profile = tempfile::tempdir().expect("a directory");
+    let mut browser = Command::new("chromium");
+    browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
+    browser.args(["--no-first-run", "--allow-loopback-in-peer-connection", "--ignore-certificate-errors"]);
+    browser.arg(format!("--user-data-dir={}", profile.path().display()));
+    browser.arg(format!("http://{}/", listener.local_addr().expect("an address")));
+    browser.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut browser = browser.spawn().expect("started");
+    let told = loop {
+        let (request, body, mut stream) = exchange(&listener).await;
+        let page = if request.starts_with("GET / ") { page } else { "" };
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+            page.len()
+        );
+        drop(stream.write_all(answer.as_bytes()).await);
+        if request.starts_with("POST /told ") {
+            break serde_json::from_str(&body).expect("JSON");
+        }
+    };
+    // All of its processes end with the first, and then nobody writes into the profile any more.
+    browser.kill().await.expect("ended");
+    told
+}
+
+#[tokio::test]
+async fn a_browser_is_served_over_udp_tcp_and_tls() {
+    let has_chromium = std::process::Command::new("chromium").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !has_chromium {
+        assert!(std::env::var_os("CI").is_none(), "chromium is missing: apt-get install chromium");
+        return;
+    }
+    // Browsers know nothing of Ed25519 in certificates: they need one of the kind that authorities issue.
+    let files = tempfile::tempdir().expect("a directory");
+    let (chain, key) = (files.path().join("chain.pem"), files.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("made");
+    std::fs::write(&chain, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let world = World::with(|config| {
+        relay_here(config);
+        config.certificate = Some((chain, key));
+    })
+    .await;
+    let grant = granted(&world, &Device::new(1)).await;
+    let Ports { udp, tcp, tls } = grant.ports;
+    let (udp, tcp, tls) = (udp.expect("a port"), tcp.expect("a port"), tls.expect("a port"));
+    let server = |urls: String| json!({ "urls": urls, "username": grant.username, "credential": grant.password });
+    let cases = json!({
+        "UDP": server(format!("turn:127.0.0.1:{udp}?transport=udp")),
+        "TCP": server(format!("turn:127.0.0.1:{tcp}?transport=tcp")),
+        "TLS": server(format!("turns:127.0.0.1:{tls}?transport=tcp")),
+    });
+    let page = include_str!("browser.html").replace("CASES", &cases.to_string());
+    let told = tokio::time::timeout(Duration::from_secs(120), told_by_browser(&page)).await.expect("in time");
+    let expected = "ereht by relay";
+    assert_eq!(told, json!({ "UDP": expected, "TCP": expected, "TLS": expected }));
+    assert!(world.node.turn().allocated >= 6);
 }
 
 /// Our client on a socket, until it has an address.

@@ -61,7 +61,21 @@ struct Open {
     barred: Vec<Network>,
     all: usize,
     by_address: HashMap<IpAddr, usize>,
+    refused: Refused,
     rates: Buckets<IpAddr>,
+}
+
+/// Connections that were not let in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Refused {
+    /// The operator does not want them.
+    pub(crate) blocked: u64,
+    /// There were too many in all.
+    pub(crate) full: u64,
+    /// There were too many from one address.
+    pub(crate) address: u64,
+    /// They came too fast.
+    pub(crate) rate: u64,
 }
 
 /// One connection's place; dropping it frees the place.
@@ -74,7 +88,8 @@ pub(crate) struct Place {
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
         let rates = Buckets::new(limits.opens, MOST_ADDRESSES);
-        let open = Open { limits, barred: Vec::new(), all: 0, by_address: HashMap::new(), rates };
+        let open =
+            Open { limits, barred: Vec::new(), all: 0, by_address: HashMap::new(), refused: Refused::default(), rates };
         Self { open: Arc::new(Mutex::new(open)) }
     }
 
@@ -93,17 +108,31 @@ impl Admission {
     pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Option<Place> {
         let mut open = self.lock();
         if open.barred.iter().any(|network| network.contains(address)) {
+            open.refused.blocked += 1;
             return None;
         }
         let address = network(address);
         let here = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.all >= open.limits.connections || here >= open.limits.per_address {
+        if open.all >= open.limits.connections {
+            open.refused.full += 1;
             return None;
         }
-        open.rates.take(&address, now).ok()?;
+        if here >= open.limits.per_address {
+            open.refused.address += 1;
+            return None;
+        }
+        if open.rates.take(&address, now).is_err() {
+            open.refused.rate += 1;
+            return None;
+        }
         open.all += 1;
         open.by_address.insert(address, here + 1);
         Some(Place { admission: self.clone(), address })
+    }
+
+    /// Who was not let in so far.
+    pub(crate) fn refused(&self) -> Refused {
+        self.lock().refused
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

@@ -330,15 +330,20 @@ impl Node {
             issuer: home.issuer(),
             roster,
             relay,
-            admission,
+            admission: admission.clone(),
             limits: watch::Sender::new(allowance),
             drain,
             started,
         };
         tasks.spawn(until(media_stopping.clone(), control.serve(commands)));
         if let Some(listener) = metrics {
-            let shown =
-                metrics::Metrics { health: health.clone(), counts: counts.clone(), turn: turn.clone(), started };
+            let shown = metrics::Metrics {
+                health: health.clone(),
+                counts: counts.clone(),
+                turn: turn.clone(),
+                admission,
+                started,
+            };
             tasks.spawn(metrics::serve(listener, Arc::new(shown), media_stopping));
         }
         tracing::info!(did = %ready.did, wss = %ready.wss, "node started");

@@ -1,5 +1,6 @@
 //! What a node tells its operator: metrics in Prometheus' text format, and whether it is alive and ready.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::relay::{Counts, Watch};
+use crate::admission::{Admission, Refused};
+use crate::relay::{Counts, Reasons, Watch};
 use crate::turn::Turn;
 use crate::{StartError, admission, http};
 
@@ -54,6 +56,7 @@ pub(crate) struct Metrics {
     pub(crate) health: Health,
     pub(crate) counts: Watch,
     pub(crate) turn: Arc<Turn>,
+    pub(crate) admission: Admission,
     pub(crate) started: Instant,
 }
 
@@ -98,8 +101,8 @@ pub(crate) fn health(path: &str, health: &Health) -> Option<http::Page> {
 
 impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { connections, bound, delivered, queued, rejected, refused, dropped, .. } = self.counts.read();
-        let Counts { too_slow, attempts, held, unacknowledged, disk_refuses, .. } = self.counts.read();
+        let Counts { connections, bound, delivered, queued, attempts, held, unacknowledged, disk_refuses, .. } =
+            self.counts.read();
         let TurnCounts { allocations, allocated, refused: turn_refused, packets, octets, throttled } =
             self.turn.counts();
         let mut page = Page(f);
@@ -110,10 +113,15 @@ impl fmt::Display for Metrics {
         page.gauge("dsip_unacknowledged_envelopes", "Envelopes handed over and not acknowledged.", unacknowledged)?;
         page.counter("dsip_delivered_envelopes_total", "Envelopes handed to devices.", delivered)?;
         page.counter("dsip_queued_envelopes_total", "Envelopes that had to wait.", queued)?;
-        page.counter("dsip_rejected_frames_total", "Frames that verification refused.", rejected)?;
-        page.counter("dsip_refused_envelopes_total", "Verified envelopes refused, told to their sender.", refused)?;
-        page.counter("dsip_dropped_envelopes_total", "Verified envelopes that went no further.", dropped)?;
-        page.counter("dsip_slow_connections_total", "Connections closed because they did not read.", too_slow)?;
+        let Reasons { rejected, refused, dropped, closed } = self.counts.reasons();
+        page.counters("dsip_rejected_frames_total", "Frames that verification refused.", "code", &rejected)?;
+        let help = "Verified envelopes refused, as their sender was told.";
+        page.counters("dsip_refused_envelopes_total", help, "reason", &refused)?;
+        page.counters("dsip_dropped_envelopes_total", "Verified envelopes that went no further.", "why", &dropped)?;
+        page.counters("dsip_closed_connections_total", "Connections that the node closed.", "why", &closed)?;
+        let Refused { blocked, full, address, rate } = self.admission.refused();
+        let kept_out = [("blocked", blocked), ("full", full), ("address", address), ("rate", rate)].into();
+        page.counters("dsip_refused_connections_total", "Connections that were not let in.", "why", &kept_out)?;
         page.gauge("dsip_turn_allocations", "Relayed addresses now.", allocations)?;
         page.counter("dsip_turn_allocations_total", "Relayed addresses ever given.", allocated)?;
         page.counter("dsip_turn_refused_total", "TURN requests refused.", turn_refused)?;
@@ -141,6 +149,12 @@ impl Page<'_, '_> {
     fn gauge(&mut self, name: &str, help: &str, value: impl fmt::Display) -> fmt::Result {
         self.head(name, "gauge", help)?;
         writeln!(self.0, "{name} {value}")
+    }
+
+    /// One for each label; none as long as nothing has happened.
+    fn counters<L: fmt::Display>(&mut self, name: &str, help: &str, label: &str, of: &BTreeMap<L, u64>) -> fmt::Result {
+        self.head(name, "counter", help)?;
+        of.iter().try_for_each(|(which, count)| writeln!(self.0, "{name}{{{label}=\"{which}\"}} {count}"))
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

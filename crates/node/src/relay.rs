@@ -1,9 +1,9 @@
 //! The one task that owns the rules: frames of all connections in, frames for all connections out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dsip_endpoint::clock;
@@ -121,17 +121,39 @@ pub struct Counts {
     pub disk_refuses: bool,
 }
 
+/// What was not done, by the reason why. The reasons are the node's own, so there are only so many.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reasons {
+    /// Frames the pipeline refused, by its code.
+    pub(crate) rejected: BTreeMap<&'static str, u64>,
+    /// Verified envelopes that were refused, by the reason their sender was given.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Verified envelopes that went no further.
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// Connections that the node closed.
+    pub(crate) closed: BTreeMap<&'static str, u64>,
+}
+
 /// Reads the counts.
 #[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<Counts>>);
+pub(crate) struct Watch(Arc<Mutex<(Counts, Reasons)>>);
 
 impl Watch {
     pub(crate) fn read(&self) -> Counts {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().0
+    }
+
+    pub(crate) fn reasons(&self) -> Reasons {
+        self.lock().1.clone()
     }
 
     fn write(&self, counts: Counts) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        self.lock().0 = counts;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Counts, Reasons)> {
+        // Numbers alone.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -292,12 +314,14 @@ impl Driver {
                             tracing::debug!(conn = conn.0, "cut off: what was sent is not being read");
                             outbox.cut();
                             self.counts.too_slow += 1;
+                            *self.shown.lock().1.closed.entry("not-reading").or_default() += 1;
                         }
                     }
                 }
                 Output::Close { conn, why } => {
                     tracing::debug!(conn = conn.0, ?why, "closing");
                     self.counts.too_slow += u64::from(why == Close::Unread);
+                    *self.shown.lock().1.closed.entry(word(why)).or_default() += 1;
                     if let Some((_, outbox)) = self.outboxes.remove(&conn) {
                         outbox.close(wire(why));
                     }
@@ -345,9 +369,22 @@ impl Driver {
         match event {
             Event::Delivered(_) => self.counts.delivered += 1,
             Event::Queued(_) => self.counts.queued += 1,
-            Event::Rejected(..) => self.counts.rejected += 1,
-            Event::Refused(..) => self.counts.refused += 1,
-            Event::Dropped(_) => self.counts.dropped += 1,
+            Event::Rejected(_, code) => {
+                self.counts.rejected += 1;
+                *self.shown.lock().1.rejected.entry(code.as_str()).or_default() += 1;
+            }
+            Event::Refused(_, reason) => {
+                self.counts.refused += 1;
+                let refused = &mut self.shown.lock().1.refused;
+                match refused.get_mut(reason.as_str()) {
+                    Some(count) => *count += 1,
+                    None => drop(refused.insert(reason.as_str().to_owned(), 1)),
+                }
+            }
+            Event::Dropped(why) => {
+                self.counts.dropped += 1;
+                *self.shown.lock().1.dropped.entry(why.as_str()).or_default() += 1;
+            }
             Event::Bound(_) | Event::Dequeued(_) => {}
         }
     }
@@ -360,6 +397,18 @@ impl Driver {
         self.counts.held = held;
         self.counts.unacknowledged = self.host.unacknowledged();
         self.shown.write(self.counts);
+    }
+}
+
+/// What a close is called where it is counted.
+const fn word(why: Close) -> &'static str {
+    match why {
+        Close::HelloMissing => "hello-missing",
+        Close::Replaced => "replaced",
+        Close::Abuse => "abuse",
+        Close::Unread => "unread",
+        Close::Full => "full",
+        Close::Barred => "blocked",
     }
 }
 

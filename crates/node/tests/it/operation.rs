@@ -84,6 +84,38 @@ async fn metrics_follow_what_happens() {
 }
 
 #[tokio::test]
+async fn what_is_refused_is_counted_by_reason() {
+    let world = World::with(|config| {
+        config.metrics = Some("127.0.0.1:0".parse().expect("an address"));
+        config.limits.per_address = 2;
+    })
+    .await;
+    let (alice, bob) = (Device::new(1), Device::new(2));
+    let mut link = world.bind(&alice, Transport::Ws).await;
+    let stranger = world.dial(Transport::Quic).await;
+    assert!(tries(&world).await.is_err(), "no third one from here");
+    let invite = alice.invite(&bob.identity);
+    say(&link, &invite);
+    hear_error(&mut link, "transport.unknown-recipient", &invite).await;
+    say(&link, &invite);
+    world.until(|counts| counts.rejected == 1).await;
+    let again = alice.hello(Some("did:web:elsewhere.example"));
+    say(&stranger, &again);
+    world.until(|counts| counts.refused == 2).await;
+    let (_, text) = page(&world, "/metrics").await;
+    let counted = samples(&text);
+    for (name, count) in [
+        ("dsip_refused_envelopes_total{reason=\"transport.unknown-recipient\"}", 1.0),
+        ("dsip_refused_envelopes_total{reason=\"transport.hello-rejected\"}", 1.0),
+        ("dsip_rejected_frames_total{code=\"duplicate-id\"}", 1.0),
+        ("dsip_refused_connections_total{why=\"address\"}", 1.0),
+        ("dsip_refused_connections_total{why=\"full\"}", 0.0),
+    ] {
+        assert_eq!(counted.get(name), Some(&count), "{name} in {text}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_named_in_metrics() {
     let world = watched().await;
     let alice = Device::new(1);

@@ -225,6 +225,17 @@ impl Drop {
     pub const fn is_silent(self) -> bool {
         matches!(self, Self::InboxFull)
     }
+
+    /// What it is called where it is counted.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownLeg => "unknown-leg",
+            Self::LegTerminated => "leg-terminated",
+            Self::NotAttemptScoped => "not-attempt-scoped",
+            Self::InboxFull => "inbox-full",
+        }
+    }
 }
 
 /// How much a relay has in hand.

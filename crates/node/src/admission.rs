@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dsip_proto::reach;
 use dsip_proto::relay::rate::{Buckets, Rate};
 use dsip_proto::time::Tick;
 use tokio::net::{TcpListener, TcpStream};
@@ -111,7 +112,7 @@ impl Admission {
             open.refused.blocked += 1;
             return None;
         }
-        let address = network(address);
+        let address = reach::subscriber(address);
         let here = open.by_address.get(&address).copied().unwrap_or(0);
         if open.all >= open.limits.connections {
             open.refused.full += 1;
@@ -207,14 +208,6 @@ impl fmt::Display for Network {
             (IpAddr::V6(address), 128) => write!(f, "{address}"),
             (address, length) => write!(f, "{address}/{length}"),
         }
-    }
-}
-
-/// Whom an address stands for: one IPv4 address, or the /64 that an IPv6 subscriber is given.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
     }
 }
 

@@ -1,6 +1,17 @@
-//! Which addresses belong to the public internet, for everything that dials, or relays, where a stranger points.
+//! Which addresses belong to the public internet, for everything that dials, or relays, where a stranger points; and whom an
+//! address stands for, for everything that counts what strangers do.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whom an address stands for: one IPv4 address, or the /64 that an IPv6 subscriber is given. An IPv4 address in IPv6 clothing is
+/// an IPv4 address.
+#[must_use]
+pub fn subscriber(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
 
 /// Whether `ip` is an ordinary address of the public internet: not this machine, not a private, shared, link-local,
 /// multicast, documentation or otherwise reserved one, also not one of those dressed up as IPv6.

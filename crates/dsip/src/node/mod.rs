@@ -90,6 +90,9 @@ pub(crate) struct Args {
     /// Envelopes of one identity in a minute
     #[arg(long, value_name = "N", default_value_t = 6_000, env = "DSIP_MAX_ENVELOPES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_envelopes: u32,
+    /// Envelopes from one address, or one IPv6 /64, in a minute
+    #[arg(long, value_name = "N", default_value_t = 120_000, env = "DSIP_MAX_ENVELOPES_PER_ADDRESS", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
+    max_envelopes_per_address: u32,
     /// Invites of one identity in a minute
     #[arg(long, value_name = "N", default_value_t = 120, env = "DSIP_MAX_INVITES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_invites: u32,
@@ -220,6 +223,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
     config.limits.connections = args.max_connections;
     config.limits.per_address = args.max_connections_per_address;
     config.relay.rates.envelopes = Rate::per_minute(args.max_envelopes);
+    config.relay.rates.networks = Rate::per_minute(args.max_envelopes_per_address);
     config.relay.rates.invites = Rate::per_minute(args.max_invites);
     config.relay.engine.retention = Duration::from_secs(args.retention * 3600);
     Ok(config)

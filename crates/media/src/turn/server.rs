@@ -12,7 +12,7 @@
 //! remembered nowhere. The way of a packet takes two look-ups and copies nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -854,7 +854,7 @@ impl Server {
         if self.allocations.len() + self.pending.len() + self.reservations.len() >= allocations {
             return Err(code::INSUFFICIENT_CAPACITY);
         }
-        let network = network(from);
+        let network = reach::subscriber(from);
         let held = self.holders.get(&holder).map_or(0, |account| account.allocations);
         let here = self.networks.get(&network).copied().unwrap_or(0);
         let reserved = self.reservations.values().filter(|reservation| reservation.holder == holder).count();
@@ -873,7 +873,7 @@ impl Server {
                 self.holders.remove(&holder);
             }
         }
-        let network = network(from);
+        let network = reach::subscriber(from);
         if let Some(here) = self.networks.get_mut(&network) {
             *here = here.saturating_sub(1);
             if *here == 0 {
@@ -1001,12 +1001,4 @@ const IPV6: u8 = 2;
 /// The family as RFC 8656, 18.6 numbers it.
 const fn family(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { IPV4 } else { IPV6 }
-}
-
-/// Whom an address stands for: one IPv4 address, or the /64 that an IPv6 subscriber is given.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
-    }
 }

@@ -130,6 +130,7 @@ fn node() {
         config.relay.seen = envelope::Limits { live_per_sender: usize::MAX, live: usize::MAX, ..Default::default() };
         config.relay.rates = Rates {
             envelopes: unlimited,
+            networks: unlimited,
             invites: unlimited,
             infos: unlimited,
             introductions: unlimited,

@@ -239,6 +239,46 @@ async fn a_reader_that_stops_reading_is_cut_off_and_its_sender_goes_on() {
 }
 
 #[tokio::test]
+async fn hel_8_slow_writers_disturb_nobody_and_are_closed() {
+    let world = World::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..32 {
+        let mut secured = self_contained(&world).await;
+        // The head of a masked text frame of 60,000 octets, and a few of these.
+        secured.write_all(&[0x81, 0xfe, 0xea, 0x60, 1, 2, 3, 4]).await.expect("sent");
+        secured.write_all(&[b'x'; 1000]).await.expect("sent");
+        slow.push(secured);
+    }
+    world.is_well().await;
+    // They go on, an octet at a time, until they are closed.
+    for mut secured in slow {
+        let mut heard = [0; 64];
+        loop {
+            if secured.write_all(b"x").await.is_err() {
+                break;
+            }
+            match tokio::time::timeout(Duration::from_millis(200), secured.read(&mut heard)).await {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    }
+    world.until(|counts| counts.bound == 0 && counts.connections == 0).await;
+}
+
+/// A WebSocket whose frames the test writes itself.
+async fn self_contained(world: &World) -> TlsStream<TcpStream> {
+    let mut secured = world.tls(no_roots().ws_client(&world.key()).expect("configured")).await.expect("secured");
+    let upgrade = "GET /dsip HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    secured.write_all(upgrade.as_bytes()).await.expect("sent");
+    let mut answer = [0; 1024];
+    let length = secured.read(&mut answer).await.expect("answered");
+    assert!(answer[..length].starts_with(b"HTTP/1.1 101"), "{:?}", String::from_utf8_lossy(&answer[..length]));
+    secured
+}
+
+#[tokio::test]
 async fn rly_70_a_flood_is_limited_and_ended_while_another_pair_talks_on() {
     let world = World::with(|config| {
         config.relay.rates.envelopes = Rate { burst: 20, every: Duration::from_secs(60) };

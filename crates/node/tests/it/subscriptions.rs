@@ -93,6 +93,7 @@ async fn measure_refusals() {
         let world = World::with(|config| {
             config.relay.rates.subscribes.burst = u32::MAX;
             config.relay.rates.envelopes.burst = u32::MAX;
+            config.relay.rates.networks.burst = u32::MAX;
         })
         .await;
         let node = world.node.ready().did.clone();

@@ -606,6 +606,32 @@ fn max_for_strangers_takes_no_room_from_people_who_exist() {
 }
 
 #[test]
+fn rly_61_a_hundred_thousand_introductions_to_one_person_cost_a_few() {
+    let mut story = Story::of_two();
+    story.unbind("bob-phone");
+    story.unbind("bob-laptop");
+    for stranger in 0..100_000 {
+        let told = story.introduce(&format!("stranger-{stranger}"), "bob");
+        let wanted = if stranger < MAX_INTRODUCTIONS { "introduction queued for bob" } else { "drop InboxFull" };
+        assert_eq!(told, [wanted]);
+    }
+    assert_eq!(story.engine.load().held, MAX_INTRODUCTIONS);
+    // Those whom Bob knows still reach him.
+    assert_eq!(story.say("alice-phone", "bob", 7, bye()), ["bye queued for bob"]);
+}
+
+#[test]
+fn rly_14_unknown_recipients_en_masse_leave_nothing_behind() {
+    let mut story = Story::of_two();
+    let before = story.engine.load();
+    for nobody in 0..50_000 {
+        story.invite(nobody, "alice-phone", &format!("nobody-{nobody}"));
+        story.say("alice-phone", &format!("nobody-{nobody}"), nobody, bye());
+    }
+    assert_eq!(story.engine.load(), before);
+}
+
+#[test]
 fn max_devices_bind_for_one_identity() {
     let mut story = Story::new();
     for number in 0..MAX_DEVICES {

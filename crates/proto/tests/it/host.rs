@@ -1,5 +1,6 @@
 //! A relay's server side in virtual time: who may speak, how much, and what waits for what.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,6 +185,55 @@ fn asked(out: &[Output]) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+#[test]
+fn rly_70_many_identities_of_one_network_share_its_rate() {
+    let mut world = World::new(|config| config.rates.networks = Rate { burst: 4, every: Duration::from_secs(60) });
+    let bob = Device::new(9);
+    let bobs = world.bind(1, &bob);
+    let mut heard_by_bob = 0;
+    let mut refused = Vec::new();
+    for (number, last) in (1..=6).zip(1..) {
+        let mallory = Device::new(number);
+        let conn = Conn(10 + u64::from(number));
+        let from = Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, last).into();
+        world.input(Input::Connected { conn, from, at: None });
+        let hello = world.hello(&mallory);
+        world.say(conn, &mallory.signer.sign(&hello));
+        let bye = world.bye(&mallory, &bob.identity, "flood");
+        let out = world.say(conn, &mallory.signer.sign(&bye));
+        heard_by_bob += heard(&out, bobs).len();
+        refused.extend(reasons(&out, conn));
+    }
+    assert_eq!((heard_by_bob, refused.len()), (4, 2));
+    assert!(refused.iter().all(|reason| reason == "transport.rate-limited"), "{refused:?}");
+    // The network next door goes on.
+    let carol = Device::new(20);
+    let conn = Conn(50);
+    world.input(Input::Connected { conn, from: Ipv6Addr::new(0x2001, 0xdb8, 0, 8, 0, 0, 0, 1).into(), at: None });
+    let hello = world.hello(&carol);
+    world.say(conn, &carol.signer.sign(&hello));
+    let bye = world.bye(&carol, &bob.identity, "well");
+    let out = world.say(conn, &carol.signer.sign(&bye));
+    assert_eq!(heard(&out, bobs).len(), 1);
+}
+
+#[test]
+fn a_flood_of_hellos_ends_its_connection() {
+    let mut world = World::new(|_| {});
+    let mallory = Device::new(1);
+    let conn = world.bind(1, &mallory);
+    let answered = (0..10_000)
+        .take_while(|_| {
+            let hello = world.hello(&mallory);
+            let out = world.say(conn, &mallory.signer.sign(&hello));
+            !out.iter().any(|output| matches!(output, Output::Close { why: Close::Abuse, .. }))
+        })
+        .count();
+    assert!((1..200).contains(&answered), "{answered} were answered");
+    let bob = world.bind(2, &Device::new(2));
+    assert_eq!(world.host.load().bound, 1, "{bob:?} alone");
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Turn {
 pub struct Rates {
     /// Envelopes of one identity (RLY-70).
     pub envelopes: Rate,
+    /// Envelopes from one address, or one IPv6 /64, whoever signs them: identities cost nothing.
+    pub networks: Rate,
     /// Invites of one identity (RLY-71).
     pub invites: Rate,
     /// `info` of one identity (RLY-71).
@@ -71,6 +73,7 @@ impl Default for Rates {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         Self {
             envelopes: Rate::per_minute(6_000),
+            networks: Rate::per_minute(120_000),
             invites: Rate::per_minute(120),
             infos: Rate::per_minute(1_200),
             introductions: Rate { burst: 8, every: hours(3) },

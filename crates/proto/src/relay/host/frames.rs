@@ -90,6 +90,10 @@ impl Host {
         if message.to.as_ref() == Some(&self.did) && message.body == Body::Other(Kind::Error) {
             return; // SES-8: an error is never answered
         }
+        let from = self.connections.get(&conn).map(|connection| connection.from);
+        if let Err(wait) = from.map_or(Ok(()), |from| self.networks.take(&from, now.tick)) {
+            return self.refuse(now, conn, &message, Reason::TRANSPORT_RATE_LIMITED, Some(wait), out);
+        }
         if let Err((reason, wait)) = self.spend(now, identity, &message) {
             return self.refuse(now, conn, &message, reason, Some(wait), out);
         }

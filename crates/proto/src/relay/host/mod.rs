@@ -41,6 +41,7 @@ use super::kept::{Memory, Write};
 use super::rate::{Bucket, Buckets, Rate};
 use crate::envelope::{Code, Recorded, Signer, Supported, Verifier};
 use crate::identity::{Document, Documents};
+use crate::reach;
 use crate::time::{Now, Seed, Tick};
 use crate::wire::token::ProfileId;
 use crate::wire::{Did, Kind, Reason, Ulid};
@@ -232,6 +233,7 @@ pub struct Host {
     forget: BTreeSet<(Tick, Did)>,
     asked: BTreeMap<Did, Asked>,
     envelopes: Buckets<Did>,
+    networks: Buckets<IpAddr>,
     invites: Buckets<Did>,
     infos: Buckets<Did>,
     introductions: Buckets<Did>,
@@ -258,6 +260,7 @@ pub struct Host {
 }
 
 struct Connection {
+    /// Whom its address stands for.
     from: IpAddr,
     at: Option<String>,
     state: State,
@@ -315,6 +318,7 @@ impl Host {
             forget: BTreeSet::new(),
             asked: BTreeMap::new(),
             envelopes: of_identities(rates.envelopes),
+            networks: Buckets::new(rates.networks, MAX_PARTIES),
             invites: of_identities(rates.invites),
             infos: of_identities(rates.infos),
             introductions: of_identities(rates.introductions),
@@ -432,7 +436,7 @@ impl Host {
             return;
         }
         let connection = Connection {
-            from,
+            from: reach::subscriber(from),
             at,
             state: State::Greeting,
             deadline: None,

@@ -257,9 +257,9 @@ async fn hel_8_slow_writers_disturb_nobody_and_are_closed() {
             if secured.write_all(b"x").await.is_err() {
                 break;
             }
-            match tokio::time::timeout(Duration::from_millis(200), secured.read(&mut heard)).await {
-                Ok(Ok(0) | Err(_)) => break,
-                Ok(Ok(_)) | Err(_) => {}
+            let read = tokio::time::timeout(Duration::from_millis(200), secured.read(&mut heard)).await;
+            if matches!(read, Ok(Ok(0) | Err(_))) {
+                break;
             }
         }
     }

@@ -7,6 +7,7 @@
 //! ```text
 //! cargo bench -p dsip-node --bench relay                          # about a minute
 //! cargo bench -p dsip-node --bench relay -- load quic 200          # one measurement, transport, number of pairs
+//! DSIP_BENCH_IDLE=20000 cargo bench -p dsip-node --bench relay -- idle    # a crowd of another size
 //! DSIP_BENCH_SECS=600 cargo bench -p dsip-node --bench relay      # ten minutes of load at each size: is it flat?
 //! ```
 
@@ -49,13 +50,14 @@ const PAIRS: [usize; 3] = [2, 20, 200];
 
 const TRANSPORTS: [Transport; 2] = [Transport::Ws, Transport::Quic];
 
-/// Devices that are bound and say nothing.
+/// Devices that are bound and say nothing, unless `DSIP_BENCH_IDLE` names another number.
 const IDLE: usize = 500;
 
 /// Slices of a load, to see whether it is flat.
 const SLICES: u32 = 10;
 
 fn main() {
+    raise_descriptor_limit();
     if std::env::var_os(NODE).is_some() {
         return node();
     }
@@ -100,9 +102,10 @@ fn main() {
             }
         }
         if is_wanted("idle") {
-            println!("\n| {IDLE} idle devices | KiB each | three minutes after all left | when they came again |\n|---|---|---|---|");
+            let crowd = std::env::var("DSIP_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE);
+            println!("\n| {crowd} idle devices | KiB each | three minutes after all left | when they came again |\n|---|---|---|---|");
             for transport in transports() {
-                idle(transport).await;
+                idle(transport, crowd).await;
             }
         }
         if is_wanted("binds") {
@@ -116,6 +119,18 @@ fn main() {
             calls(transports(), duration).await;
         }
     });
+}
+
+/// A connection is a descriptor in each of the two processes.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    const WANTED: u64 = 65_536;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < WANTED) {
+        let raised = Rlimit { current: Some(WANTED), maximum: maximum.map(|maximum| maximum.max(WANTED)) };
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
 }
 
 // The node's process
@@ -465,9 +480,9 @@ fn at(values: &[Duration], share: f64) -> Duration {
 }
 
 /// Memory that devices cost which are bound and silent, and whether it comes back.
-async fn idle(transport: Transport) {
+async fn idle(transport: Transport, crowd: usize) {
     let server = Server::start(transport);
-    let devices: Vec<Device> = (0..IDLE).map(|number| pair(number).0).collect();
+    let devices: Vec<Device> = (0..crowd).map(|number| pair(number).0).collect();
     // What the first connection allocates for good is not the devices' fault.
     drop(gather(&server, &devices[..4]).await);
     settle(&server).await;
@@ -487,7 +502,7 @@ async fn idle(transport: Transport) {
     settle(&server).await;
     let again = server.memory();
     drop(links);
-    let each = |now: f64| (now - before) / IDLE as f64;
+    let each = |now: f64| (now - before) / crowd as f64;
     println!("| {transport} | {:.1} | {:.1} | {:.1} |", each(with), each(after), each(again));
 }
 

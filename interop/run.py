@@ -138,13 +138,17 @@ def main():
                 where = relay.until(lambda line: "wss" in line)
                 for ours_calls in (True, False):
                     title = f"{'dsip calls peer' if ours_calls else 'peer calls dsip'} through {name}"
-                    folder = scratch / title.replace(" ", "-")
-                    folder.mkdir()
                     began = time.monotonic()
                     try:
-                        heard = one_call(dsip, where, ours_calls, folder)
-                        good = min(heard) >= ENOUGH
-                        detail = f"speech similarity {heard[0]:.2f} and {heard[1]:.2f}, at least {ENOUGH} wanted"
+                        # Speech is real time: on a machine that others keep busy it stutters, so a call that did is made again.
+                        calls = []
+                        while len(calls) < 2 and not any(min(heard) >= ENOUGH for heard in calls):
+                            folder = scratch / f"{title.replace(' ', '-')}-{len(calls)}"
+                            folder.mkdir()
+                            calls.append(one_call(dsip, where, ours_calls, folder))
+                        good = min(calls[-1]) >= ENOUGH
+                        all_heard = "; then ".join(f"{heard[0]:.2f} and {heard[1]:.2f}" for heard in calls)
+                        detail = f"speech similarity {all_heard}, at least {ENOUGH} wanted"
                     except (AssertionError, OSError, subprocess.SubprocessError) as problem:
                         good, detail = False, str(problem)
                         for log in sorted(folder.glob("*.log")):

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::Ready;
 use crate::admission::Admission;
 use crate::metrics::Health;
 use crate::relay::{Allowance, Counts, Input, Relay, Watch};
@@ -113,8 +114,10 @@ pub struct Status {
     pub version: String,
     /// The node's DID.
     pub did: Did,
-    /// How it is reached.
-    pub wss: String,
+    /// How it is reached: its address together with its DID.
+    pub url: String,
+    /// How its DHT is joined.
+    pub dht: String,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// Why it wants no new work, if so.
@@ -202,8 +205,7 @@ pub async fn ask<T: DeserializeOwned>(home: &Path, ask: &Ask) -> Result<T, Faile
 
 /// What the commands act on.
 pub(crate) struct Control {
-    pub(crate) did: Did,
-    pub(crate) wss: String,
+    pub(crate) ready: Ready,
     pub(crate) store: PathBuf,
     pub(crate) health: Health,
     pub(crate) counts: Watch,
@@ -284,7 +286,7 @@ impl Control {
             }
             Ask::Block { who, hours } => {
                 let who: Who = who.parse()?;
-                if matches!(&who, Who::Party(did) if *did == self.did) {
+                if matches!(&who, Who::Party(did) if *did == self.ready.did) {
                     return Err("that is this node".to_owned());
                 }
                 let now = clock::now().wall.secs();
@@ -365,8 +367,9 @@ impl Control {
         let turn = self.turn.counts();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            did: self.did.clone(),
-            wss: self.wss.clone(),
+            did: self.ready.did.clone(),
+            url: self.ready.url(),
+            dht: self.ready.dht.clone(),
             uptime_s: self.started.elapsed().as_secs(),
             unready: self.health.unready().map(str::to_owned),
             closed: self.roster.admittance().closed,

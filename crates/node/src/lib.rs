@@ -321,8 +321,7 @@ impl Node {
             .inspect_err(|error| tracing::warn!(%error, "there will be no admin commands"))
             .ok();
         let control = control::Control {
-            did: home.did().clone(),
-            wss: ready.wss.clone(),
+            ready: ready.clone(),
             store: home.dir().join(store::embedded::FILE),
             health: health.clone(),
             counts: counts.clone(),

@@ -201,7 +201,7 @@ impl fmt::Display for Shown<Status> {
         let status = &self.what;
         let counts = &status.counts;
         writeln!(f, "node         {} ({})", status.did, status.version)?;
-        writeln!(f, "websocket    {}", status.wss)?;
+        writeln!(f, "phones use   --node '{}' --dht {}", status.url, status.dht)?;
         writeln!(f, "running for  {}", humantime::format_duration(Duration::from_secs(status.uptime_s)))?;
         writeln!(f, "ready        {}", status.unready.as_deref().map_or("yes".to_owned(), |why| format!("no: {why}")))?;
         writeln!(f, "serves       {}", if status.closed { "members only" } else { "everybody" })?;

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dsip_endpoint::dht::{self, Dht, Multiaddr};
+use dsip_endpoint::link::Target;
 use dsip_endpoint::resolve::{self, Resolver};
 use dsip_endpoint::tls::{Certificate, Expect, Roots, TlsError};
 use dsip_proto::relay::host;
@@ -83,6 +84,8 @@ pub struct Config {
     pub ca: Vec<PathBuf>,
     /// Whether a `did:web` may lead into private address space.
     pub allow_private: bool,
+    /// Another node of the operator's, where devices go while this one is away; its DID has to be known.
+    pub elsewhere: Option<Target>,
     /// Whether only members are served: those whom the operator names, and who come with an invitation.
     pub closed: bool,
     /// Where metrics and health are served over plain HTTP; nowhere by default.
@@ -108,6 +111,7 @@ impl Config {
             bootstrap: Vec::new(),
             ca: Vec::new(),
             allow_private: false,
+            elsewhere: None,
             closed: false,
             metrics: None,
             limits: Limits::default(),
@@ -277,6 +281,10 @@ impl Node {
         let mut rules = config.relay.clone();
         rules.stun_port = Some(stun_port);
         let lifetime = config.turn.lifetime;
+        rules.elsewhere = config.elsewhere.as_ref().and_then(|target| {
+            let node = target.node()?.clone();
+            Some(host::Elsewhere { uri: target.url().to_owned(), node })
+        });
         rules.turn = turn_ports.map(|ports| host::Turn { issuer: home.issuer(), ports, lifetime });
         rules.max_connections = rules.max_connections.min(config.limits.connections);
         rules.addresses.extend(

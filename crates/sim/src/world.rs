@@ -17,7 +17,7 @@ use dsip_proto::agent::{self, Agent, Change, Description, Event, Memory, Policy,
 use dsip_proto::envelope::Signer;
 use dsip_proto::identity::{self, Delegation, SecretKey};
 use dsip_proto::relay;
-use dsip_proto::relay::host::{self, Conn, Host};
+use dsip_proto::relay::host::{self, Conn, Elsewhere, Host};
 use dsip_proto::time::{Now, Seed, Tick};
 use dsip_proto::wire::media::VersionBlock;
 use dsip_proto::wire::message::Common;
@@ -148,6 +148,7 @@ struct Node {
     disk: Disk,
     links: BTreeMap<Conn, LinkId>,
     uri: String,
+    elsewhere: Option<Elsewhere>,
 }
 
 /// What happens later without anybody sending anything.
@@ -185,10 +186,17 @@ impl World {
         let key = SecretKey::from_bytes(&self.network.random());
         let uri = format!("wss://{name}.example/dsip");
         self.addresses.insert(uri.clone(), id);
-        let node = Node { host: None, key, disk: Disk::default(), links: BTreeMap::new(), uri };
+        let node = Node { host: None, key, disk: Disk::default(), links: BTreeMap::new(), uri, elsewhere: None };
         self.machines.insert(id, Machine::Node(Box::new(node)));
         self.boot(id);
         id
+    }
+
+    /// From its next start on, `node` tells its phones to go to `other` while it is away.
+    pub fn send_elsewhere(&mut self, node: HostId, other: HostId) {
+        let other = self.node(other);
+        let elsewhere = Elsewhere { uri: other.uri.clone(), node: other.key.did() };
+        self.node_mut(node).elsewhere = Some(elsewhere);
     }
 
     /// Adds a phone, and lets it sit on `node` if it has one.
@@ -452,7 +460,8 @@ impl World {
                 self.drain_phone(id);
             }
             Some(Machine::Node(node)) => {
-                let mut host = Host::new(host::Config::default(), Signer::of_key(node.key.clone()), seed);
+                let config = host::Config { elsewhere: node.elsewhere.clone(), ..host::Config::default() };
+                let mut host = Host::new(config, Signer::of_key(node.key.clone()), seed);
                 host.restore(node.disk.safe().clone(), now);
                 node.host = Some(host);
             }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dsip_endpoint::dht;
+use dsip_endpoint::link::Target;
 use dsip_node::{Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
 use dsip_proto::relay::rate::Rate;
 use serde::Serialize;
@@ -66,6 +67,9 @@ pub(crate) struct Args {
     /// The key of the certificate, in PEM form
     #[arg(long, value_name = "FILE", env = "DSIP_KEY")]
     key: Option<PathBuf>,
+    /// Another node of mine, where phones go while this one is away: wss://HOST:PORT/dsip#did:key:…
+    #[arg(long, value_name = "URL", env = "DSIP_ELSEWHERE", value_parser = elsewhere)]
+    elsewhere: Option<Target>,
     /// Serve members only: those added with `dsip node member add`, and who come with an invitation. Others can still call them
     #[arg(long, env = "DSIP_CLOSED")]
     closed: bool,
@@ -216,6 +220,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
         bootstrap: globals.dht.iter().map(parse).collect::<Result<_, _>>()?,
         ca: globals.ca.clone(),
         allow_private: globals.allow_private,
+        elsewhere: args.elsewhere.clone(),
         closed: args.closed,
         metrics: args.metrics,
         ..Config::new(home, args.listen)
@@ -285,6 +290,15 @@ impl fmt::Display for Started<'_> {
 /// What tracing understands.
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned())
+}
+
+/// A node with its DID: where it is proves nothing.
+fn elsewhere(text: &str) -> Result<Target, String> {
+    let target: Target = text.parse().map_err(|error| format!("{error}"))?;
+    match target.node() {
+        Some(_) => Ok(target),
+        None => Err("the node's DID is missing: append # and what that node calls itself".to_owned()),
+    }
 }
 
 /// A range of ports, both ends included.

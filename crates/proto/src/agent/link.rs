@@ -37,6 +37,9 @@ const BACKOFF_LIMIT_SECS: u64 = 60;
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 const RENEWAL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
+/// ELS-3: how long we stay elsewhere before we look for our own node again.
+const DETOUR: Duration = Duration::from_secs(600);
+
 /// How long a replaced link stays away: the node keeps what comes in meanwhile (SNF-1), and an invite lives longer (TMR-5).
 const GIVE_WAY: Duration = Duration::from_secs(4);
 
@@ -89,7 +92,12 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Link {
+    /// Where it goes, or will be dialled next.
     pub(super) relay: Relay,
+    /// The other of two places: where our own node says we find another when it is away, or our own while we are there.
+    other: Option<Relay>,
+    /// Until when we are elsewhere, if so.
+    detour: Option<Tick>,
     pub(super) purpose: Purpose,
     pub(super) state: State,
     attempt: u32,
@@ -108,6 +116,8 @@ impl Link {
     pub(super) fn new(relay: Relay, purpose: Purpose) -> Self {
         Self {
             relay,
+            other: None,
+            detour: None,
             purpose,
             state: State::Dialling,
             attempt: 0,
@@ -150,6 +160,30 @@ impl Link {
     pub(super) fn bind(&mut self, relay: Did) {
         self.state = State::Bound { relay };
         self.attempt = 0;
+    }
+
+    /// ELS-1: our own node says where another is; its word counts until it says something else.
+    pub(super) fn know_other(&mut self, other: Option<Relay>) {
+        if self.detour.is_none() {
+            self.other = other;
+        }
+    }
+
+    /// ELS-2: where to dial next, after `attempt` failures: our own node first, then each in turn.
+    pub(super) fn turn(&mut self, now: Now) {
+        let goes_elsewhere = self.attempt % 2 == 0 && self.attempt > 0;
+        if self.purpose == Purpose::Home
+            && goes_elsewhere != self.detour.is_some()
+            && let Some(other) = &mut self.other
+        {
+            std::mem::swap(&mut self.relay, other);
+            self.detour = goes_elsewhere.then(|| now.tick + DETOUR);
+        }
+    }
+
+    /// ELS-3: whether it is time to look for our own node.
+    pub(super) fn is_detour_over(&self, now: Tick) -> bool {
+        self.detour.is_some_and(|until| until <= now) && matches!(self.state, State::Bound { .. })
     }
 
     /// What waited and may go now, unless it has expired.
@@ -198,7 +232,7 @@ impl Link {
     pub(super) fn wake(&self) -> Option<Tick> {
         match self.state {
             State::Greeting { until, .. } | State::Resting { until } => Some(until),
-            State::Bound { .. } => self.renewal.due,
+            State::Bound { .. } => self.renewal.due.into_iter().chain(self.detour).min(),
             State::Dialling => None,
         }
     }

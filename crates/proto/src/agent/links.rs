@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::relay::host::Elsewhere;
 use crate::time::Now;
 use crate::turn;
 use crate::wire::message::Hello;
@@ -118,6 +119,8 @@ impl Agent {
                 hints.begin(now);
             }
             let (stun_port, turn) = servers(said); // TURN-3: here, and for no other link
+            let bindings = link.relay.bindings.clone();
+            link.know_other(elsewhere(said).map(|Elsewhere { uri, node }| Relay { uri, bindings, node: Some(node) }));
             if let Some((link, turn)) = self.links.get_mut(&id).zip(turn.as_ref()) {
                 link.renewal = Renewal::of(now, turn.expires_at);
             }
@@ -219,12 +222,15 @@ impl Agent {
         let mut unanswered = Vec::new();
         let mut idle = Vec::new();
         let mut expiring = Vec::new();
+        let mut detoured = Vec::new();
         for (id, link) in &mut self.links {
             match link.state {
                 State::Greeting { until, .. } if until <= now.tick => unanswered.push(*id),
+                State::Bound { .. } if link.is_detour_over(now.tick) => detoured.push(*id),
                 State::Bound { .. } if link.renewal.due.is_some_and(|due| due <= now.tick) => expiring.push(*id),
                 State::Resting { until } if until <= now.tick => {
                     link.state = State::Dialling;
+                    link.turn(now);
                     self.out.push_back(Output::Dial(*id, link.relay.clone()));
                 }
                 _ => {}
@@ -246,6 +252,9 @@ impl Agent {
         }
         for id in expiring {
             self.renew(now, id);
+        }
+        for id in detoured {
+            self.hang_up_link(now, id, "our own node may be back");
         }
         for id in idle {
             self.links.remove(&id);
@@ -272,6 +281,11 @@ impl Agent {
         }
         routes
     }
+}
+
+/// Where a relay's `hello` says another is.
+fn elsewhere(said: &Hello) -> Option<Elsewhere> {
+    said.capabilities.as_ref().and_then(|capabilities| Elsewhere::read(&capabilities.rest))
 }
 
 /// What a relay's `hello` says about STUN and TURN on its host.

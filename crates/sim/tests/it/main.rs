@@ -3,6 +3,8 @@
 mod calls;
 mod chaos;
 mod contact;
+mod elsewhere;
+mod elsewhere;
 mod faults;
 mod network;
 mod races;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::engine;
 use crate::envelope::Limits;
 use crate::relay::rate::Rate;
 use crate::turn;
+use crate::wire::Did;
 
 /// What an operator decides.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct Config {
     pub stun_port: Option<u16>,
     /// TURN credentials for devices that bind, if this node has a TURN server.
     pub turn: Option<Turn>,
+    /// Another node of the operator's, told to devices for when this one is away (ELS-1).
+    pub elsewhere: Option<Elsewhere>,
     /// How many message ids are remembered (RPL-5).
     pub seen: Limits,
     /// Whether anybody may see who is connected here, unless they said otherwise. Off as a rule (SUB-9).
@@ -29,6 +34,37 @@ pub struct Config {
     /// Connections at one time.
     pub max_connections: usize,
 }
+
+/// Another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Its WebSocket address, `wss://…`.
+    pub uri: String,
+    /// Its DID.
+    pub node: Did,
+}
+
+impl Elsewhere {
+    /// ELS-1: the member of `capabilities` and its value.
+    pub(super) fn member(&self) -> (String, Value) {
+        let value = serde_json::json!({ "uri": self.uri, "node": self.node });
+        (MEMBER.to_owned(), value)
+    }
+
+    /// What a node says among its capabilities. What is not of the right form counts as absent (CAP-2).
+    #[must_use]
+    pub fn read(members: &Map<String, Value>) -> Option<Self> {
+        let elsewhere = members.get(MEMBER)?.as_object()?;
+        let text = |name| elsewhere.get(name)?.as_str().filter(|text| text.len() <= LONGEST);
+        let uri = text("uri").filter(|uri| uri.starts_with("wss://"))?.to_owned();
+        Some(Self { uri, node: text("node")?.parse().ok()? })
+    }
+}
+
+const MEMBER: &str = "elsewhere";
+
+/// The longest address that is taken from a node.
+const LONGEST: usize = 512;
 
 /// The TURN server of this node, as far as devices are told (TURN-1).
 #[derive(Debug, Clone)]
@@ -95,6 +131,7 @@ impl Default for Config {
             requires_audience: false,
             stun_port: None,
             turn: None,
+            elsewhere: None,
             presence_is_public: false,
             // What the rates below let through in one replay window, for one identity and for a busy node.
             seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng as _;
 use serde_json::Map;
 
 use super::refusals::Refusal;
-use super::{Close, Conn, Event, Host, Output, State};
+use super::{Close, Conn, Elsewhere, Event, Host, Output, State};
 use crate::envelope::Verified;
 use crate::relay::engine;
 use crate::time::Now;
@@ -92,6 +92,7 @@ impl Host {
         });
         let default = if self.config.presence_is_public { "public" } else { "private" };
         let presence = ("presence".to_owned(), serde_json::json!({ "default": default, "policies": "0.1" })); // PRS-5
+        let elsewhere = self.config.elsewhere.as_ref().map(Elsewhere::member);
         let closed = self.admittance.closed.then(|| ("member".to_owned(), is_served.into())); // ADM-4
         let capabilities = Capabilities {
             max_envelope_bytes: 65_536, // CAP-1
@@ -103,7 +104,7 @@ impl Host {
                 rest: Map::new(),
             }),
             push_wake: None,
-            rest: stun_port.into_iter().chain(turn).chain([presence]).chain(closed).collect(),
+            rest: stun_port.into_iter().chain(turn).chain([presence]).chain(closed).chain(elsewhere).collect(),
         };
         let hello = message::Hello {
             common: self.common(now, &[]),

@@ -30,7 +30,7 @@ use rand_chacha::rand_core::Rng as _;
 
 pub use self::admittance::{Admittance, INVITE_CODE, Invitation};
 use self::authority::Hosted;
-pub use self::config::{Config, Rates, Turn};
+pub use self::config::{Config, Elsewhere, Rates, Turn};
 pub use self::custody::MAX_UNSTORED;
 use self::custody::Owed;
 use self::documents::{Asked, Parked};

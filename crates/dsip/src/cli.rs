@@ -12,8 +12,8 @@ use dsip_proto::link;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
-    answer, call, conformance, contacts, demo, id, introduce, join, load, node, presence, publish, requests, resolve,
-    watch,
+    answer, call, conformance, contacts, demo, doctor, id, introduce, join, load, node, presence, publish, requests,
+    resolve, watch,
 };
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
@@ -136,6 +136,8 @@ pub(crate) enum Command {
     Unpublish(publish::Withdrawal),
     /// Find what is known about a DID, alias or link, and what of it has authority
     Resolve(resolve::Args),
+    /// Say why calls do not work: ports, certificate, clock, NAT, relay
+    Doctor(doctor::Args),
     /// Run a directory of conformance vectors
     Conformance(conformance::Args),
     /// Drive a node with many devices and measure how it fares

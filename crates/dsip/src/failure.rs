@@ -82,6 +82,11 @@ impl Failure {
         self.exit
     }
 
+    /// What is wrong, and what to do.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        (&self.wrong, &self.remedy)
+    }
+
     /// The failure as the JSON event that ends a `--json` run.
     pub(crate) fn event(&self) -> serde_json::Value {
         serde_json::json!({

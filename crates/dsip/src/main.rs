@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod contacts;
 mod demo;
+mod doctor;
 mod end;
 mod failure;
 mod id;
@@ -74,6 +75,7 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
         Command::Publish(args) => publish::run(globals, out, args).await,
         Command::Unpublish(args) => publish::withdraw(globals, out, args).await,
         Command::Resolve(args) => resolve::run(globals, out, args).await,
+        Command::Doctor(args) => doctor::run(globals, out, args).await,
         Command::Conformance(args) => conformance::run(globals, out, args).await,
         Command::Load(args) => load::run(globals, out, args).await,
         Command::Demo(args) => demo::run(globals, out, args).await,

@@ -1,5 +1,6 @@
 //! What the phone's commands share: the phone itself, made from the flags and the home.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use dsip_endpoint::home::Home;
@@ -35,14 +36,19 @@ impl Globals {
         self.node.as_ref().map(parse).transpose()
     }
 
-    /// How media reaches the network: with the STUN servers given, besides the one that my node tells of.
-    async fn media(&self) -> Result<media::Config, Failure> {
+    /// The STUN servers given.
+    pub(crate) async fn stun_servers(&self) -> Result<Vec<SocketAddr>, Failure> {
         let mut stun = Vec::new();
         for server in &self.stun {
             let wrong = |error| Failure::usage("--stun", format!("{server}: {error}"), "write HOST:PORT");
             stun.extend(tokio::net::lookup_host(server).await.map_err(wrong)?);
         }
-        Ok(media::Config { stun, ..media::Config::default() })
+        Ok(stun)
+    }
+
+    /// How media reaches the network: with the STUN servers given, besides the one that my node tells of.
+    async fn media(&self) -> Result<media::Config, Failure> {
+        Ok(media::Config { stun: self.stun_servers().await?, ..media::Config::default() })
     }
 
     /// The phone of the home's owner.

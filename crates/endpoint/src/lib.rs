@@ -9,3 +9,4 @@ pub mod phone;
 pub mod qr;
 pub mod resolve;
 pub mod tls;
+pub mod turn;

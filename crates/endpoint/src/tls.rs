@@ -6,9 +6,11 @@
 //! the system's roots and any given by hand. The relay's signed `hello` then proves the relay identity (HEL-6).
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -21,6 +23,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, version,
 };
 use sha2::{Digest as _, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// The application protocol of `quic/1.0` (QB-1).
 pub const QUIC_ALPN: &[u8] = b"dsip/1";
@@ -242,20 +246,104 @@ impl Roots {
             .map_err(|_| TlsError::Refused(rustls::Error::General("ring lost the initial cipher suite".into())))
     }
 
+    /// TLS for a TURN server: whoever is expected behind the node's other ports is expected there.
+    pub fn turn_client(&self, expect: &Expect) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut config = self.client(expect)?;
+        config.alpn_protocols = vec![TURN_ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
     fn client(&self, expect: &Expect) -> Result<ClientConfig, TlsError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
-        let builder =
-            ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&version::TLS13])?;
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13])?;
         let verifier: Arc<dyn ServerCertVerifier> = match expect {
             Expect::Key(key) => Arc::new(KeyVerifier { key: *key, algorithms }),
-            // Without any root every certificate is of an unknown issuer; the library would call that a bad set-up.
-            Expect::WebPki if self.0.is_empty() => Arc::new(NobodyVerifier { algorithms }),
-            Expect::WebPki => WebPkiServerVerifier::builder_with_provider(self.0.clone(), provider)
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?,
+            Expect::WebPki => self.verifier()?,
         };
         Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+
+    /// What decides about chains.
+    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+        if self.0.is_empty() {
+            // Without any root every certificate is of an unknown issuer; the library would call that a bad set-up.
+            let algorithms = provider().signature_verification_algorithms;
+            return Ok(Arc::new(NobodyVerifier { algorithms }));
+        }
+        match WebPkiServerVerifier::builder_with_provider(self.0.clone(), provider()).build() {
+            Ok(verifier) => Ok(verifier),
+            Err(error) => Err(rustls::Error::General(error.to_string())),
+        }
+    }
+}
+
+/// What a server presented in a handshake, to be looked at. Holding one proves nothing but that somebody there has the key of
+/// the certificate.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Presented {
+    /// Looks at what the server at the other end presents to who expects `expect`, on a fresh connection that is of no use
+    /// afterwards. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// If the server speaks no TLS 1.3, or cannot show that it has the key.
+    pub async fn see(tcp: TcpStream, host: &str, expect: &Expect) -> io::Result<Self> {
+        let algorithms = provider().signature_verification_algorithms;
+        let schemes = match expect {
+            Expect::Key(_) => vec![SignatureScheme::ED25519],
+            Expect::WebPki => algorithms.supported_schemes(),
+        };
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(EverybodyVerifier { schemes, algorithms }))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        let name = server_name(host).ok_or_else(|| io::Error::other("the host is no name TLS could check"))?;
+        let seen = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+        let chain = seen.get_ref().1.peer_certificates().unwrap_or_default();
+        Ok(Self { chain: chain.iter().map(|one| one.clone().into_owned()).collect() })
+    }
+
+    /// The Ed25519 key of the certificate, if it has such a key.
+    #[must_use]
+    pub fn key(&self) -> Option<[u8; 32]> {
+        let parsed = ParsedCertificate::try_from(self.chain.first()?).ok()?;
+        let spki = parsed.subject_public_key_info();
+        spki.as_ref().strip_prefix(&ED25519_SPKI[..]).and_then(|key| key.try_into().ok())
+    }
+
+    /// Whether Web PKI accepts it for `host` at `now`, in Unix seconds, with these roots.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify(&self, roots: &Roots, host: &str, now: u64) -> Result<(), CertificateError> {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let (Some((first, rest)), Some(name)) = (self.chain.split_first(), server_name(host)) else {
+            return Err(CertificateError::BadEncoding);
+        };
+        match roots.verifier().and_then(|verifier| verifier.verify_server_cert(first, rest, &name, &[], at)) {
+            Ok(_) => Ok(()),
+            Err(rustls::Error::InvalidCertificate(why)) => Err(why),
+            Err(_) => Err(CertificateError::UnknownIssuer),
+        }
+    }
+
+    /// Until when, in Unix seconds, Web PKI would go on accepting what it accepts now: the first end in the chain.
+    #[must_use]
+    pub fn ends(&self, roots: &Roots, host: &str) -> Option<u64> {
+        // The library tells dates only when it refuses one. No certificate of an authority lives for a thousand years.
+        match self.verify(roots, host, 1000 * 365 * 86_400) {
+            Err(CertificateError::ExpiredContext { not_after, .. }) => Some(not_after.as_secs()),
+            _ => None,
+        }
     }
 }
 
@@ -318,6 +406,48 @@ impl ServerCertVerifier for KeyVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![SignatureScheme::ED25519]
+    }
+}
+
+/// Accepts everybody who has the key of the certificate shown: for looking at certificates, never for talking.
+#[derive(Debug)]
+struct EverybodyVerifier {
+    schemes: Vec<SignatureScheme>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for EverybodyVerifier {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
     }
 }
 

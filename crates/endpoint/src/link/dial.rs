@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{Closed, HANDSHAKE_DEADLINE, Link, Side, Target, Transport, quic, spawn, ws};
-use crate::tls::{Expect, Roots, TlsError};
+use crate::tls::{Expect, Roots, TlsError, server_name};
+use crate::turn::Secure;
 
 /// The head start of each attempt over the next one.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -126,6 +127,47 @@ impl Dialer {
             .take(MAX_ADDRESSES)
             .collect();
         self.race(target, &addresses, deadline).await
+    }
+
+    /// Opens a link over one binding to one address of the node, and tries nothing else: for who wants to know whether that
+    /// way is open. Nothing is remembered of it, and nothing travels as 0-RTT.
+    pub async fn open_over(
+        &self,
+        target: &Target,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Result<Link, OpenError> {
+        let node = (target.host().to_owned(), target.port(), target.expect());
+        let (quic, _) = self.known(&node)?;
+        let opening = async {
+            match transport {
+                Transport::Quic => self.open_quic(&node, quic, address, false).await,
+                Transport::Ws => self.open_ws(target, address).await,
+            }
+        };
+        let host = || target.host().to_owned();
+        let unreachable = |detail| OpenError::Unreachable { host: host(), detail };
+        match timeout_at(Instant::now() + HANDSHAKE_DEADLINE, opening).await {
+            Err(_) => Err(unreachable("no answer within 10 seconds".into())),
+            Ok(opened) => opened.map_err(|failure| match failure {
+                Failure::WrongKey => wrong_key(target),
+                Failure::Untrusted(detail) => OpenError::Untrusted { host: host(), detail },
+                Failure::Other(detail) => unreachable(detail),
+            }),
+        }
+    }
+
+    /// What the TURN server of that node has to show over TLS: the node's own certificate.
+    pub fn turn_tls(&self, target: &Target) -> Result<Secure, OpenError> {
+        let unnamed = || OpenError::Unreachable { host: target.host().to_owned(), detail: "no name for TLS".into() };
+        let name = server_name(target.host()).ok_or_else(unnamed)?;
+        Ok(Secure { config: self.roots.turn_client(&target.expect())?, name })
+    }
+
+    /// Whom it trusts where a node is not known by its key.
+    #[must_use]
+    pub fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     /// Moves every QUIC link to a fresh UDP socket, as when the network changed under us. The links go on (QB-43).

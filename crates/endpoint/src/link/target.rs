@@ -97,7 +97,8 @@ impl Target {
     }
 
     /// What the node's certificate has to show.
-    pub(super) fn expect(&self) -> Expect {
+    #[must_use]
+    pub fn expect(&self) -> Expect {
         self.node.as_ref().and_then(|node| key(node).ok().flatten()).map_or(Expect::WebPki, Expect::Key)
     }
 }

@@ -84,7 +84,14 @@ impl Network {
         self.dht.as_ref()
     }
 
-    pub(super) async fn document(&self, did: &Did) -> Option<Document> {
+    /// What opens links.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// The DID document of somebody, if it can be had.
+    pub async fn document(&self, did: &Did) -> Option<Document> {
         let resolved = self.resolver.document(did).await.ok()?;
         Some(Arc::unwrap_or_clone(resolved.document))
     }

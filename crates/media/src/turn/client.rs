@@ -170,6 +170,12 @@ impl Allocation {
         }
     }
 
+    /// Whether the server said that it does not relay to this peer.
+    #[must_use]
+    pub fn is_refused(&self, peer: SocketAddr) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| matches!(peer.state, Binding::Refused))
+    }
+
     /// What to send to the server now. Ask until there is nothing.
     pub fn poll(&mut self, now: Tick) -> Option<Vec<u8>> {
         if let Some(ready) = self.ready.pop() {

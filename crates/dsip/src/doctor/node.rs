@@ -10,6 +10,7 @@ use dsip_endpoint::tls::{Expect, Presented};
 use dsip_proto::identity::{Documents, PublicKey};
 use dsip_proto::reach::is_public;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::CertificateError;
 
@@ -41,45 +42,68 @@ pub(super) async fn check(
         report.note_all(&Check::OF_HELLO, &unseen);
         return None;
     }
-    let (by_tcp, by_quic) = tokio::join!(tcp(report, &addresses), quic(network, target, &addresses));
-    let (quic_finding, quic_link) = by_quic;
-    report.note(Check::Quic, quic_finding);
-    let over_udp = quic_link.is_some();
-    match by_tcp {
-        Some(address) => report.note(Check::Certificate, certificate(network, target, address, within).await),
-        None => report.note(Check::Certificate, Finding::skipped("no TCP connection to look at it over")),
-    }
-    let ws_link = match by_tcp {
-        Some(address) => Some(network.dialer().open_over(target, Transport::Ws, address).await),
-        None => None,
+    let (told, by_quic) = oneshot::channel();
+    let over_udp = async {
+        let (finding, link) = quic(network, target, &addresses).await;
+        report.note(Check::Quic, finding);
+        // Who has not asked by now needs it no more.
+        let _ = told.send(link);
     };
-    let link = match ws_link {
-        Some(Ok(link)) => Ok(link),
-        Some(Err(error)) => quic_link.ok_or(Some(error)),
-        None => quic_link.ok_or(None),
-    };
-    let link = match link {
-        Ok(link) => link,
-        Err(why) => {
-            let finding = match why {
-                Some(error @ (OpenError::WrongKey { .. } | OpenError::Untrusted { .. })) => {
-                    let says = format!("not said: {error}");
-                    Finding::skipped(says)
-                }
-                Some(error) => Finding::failed(error, "check that --node is the address of a DSIP node"),
-                None => unseen.clone(),
-            };
-            report.note(Check::Hello, finding);
-            report.note_all(&Check::OF_HELLO, &Finding::skipped("the node was not greeted"));
-            return None;
+    let rest = async {
+        let open = tcp(report, &addresses).await;
+        match open {
+            Some(address) => report.note(Check::Certificate, certificate(network, target, address, within).await),
+            None => report.note(Check::Certificate, Finding::skipped("no TCP connection to look at it over")),
         }
+        let mut udp = OverUdp::Asked(by_quic);
+        let link = match open {
+            Some(address) => network.dialer().open_over(target, Transport::Ws, address).await.map_err(Some),
+            None => udp.link().await.ok_or(None),
+        };
+        let link = match link {
+            Ok(link) => link,
+            Err(why) => {
+                let finding = match why {
+                    Some(error @ (OpenError::WrongKey { .. } | OpenError::Untrusted { .. })) => {
+                        Finding::skipped(format!("not said: {error}"))
+                    }
+                    Some(error) => Finding::failed(error, "check that --node is the address of a DSIP node"),
+                    None => unseen.clone(),
+                };
+                report.note(Check::Hello, finding);
+                report.note_all(&Check::OF_HELLO, &Finding::skipped("the node was not greeted"));
+                return None;
+            }
+        };
+        let at = link.remote().ip();
+        let Some(lends) = greet(report, network, target, who, link).await else {
+            report.note_all(&Check::OF_HELLO, &Finding::skipped("the node did not take our hello"));
+            return None;
+        };
+        relay::check(report, network, target, at, &lends, udp).await
     };
-    let at = link.remote().ip();
-    let Some(lends) = greet(report, network, target, who, link).await else {
-        report.note_all(&Check::OF_HELLO, &Finding::skipped("the node did not take our hello"));
-        return None;
-    };
-    relay::check(report, network, target, at, &lends, over_udp).await
+    tokio::join!(over_udp, rest).1
+}
+
+/// Whether the node's other UDP port answers, which is known a moment later than most else.
+pub(super) enum OverUdp {
+    Asked(oneshot::Receiver<Option<Link>>),
+    Known(bool),
+}
+
+impl OverUdp {
+    async fn link(&mut self) -> Option<Link> {
+        let Self::Asked(told) = self else { return None };
+        let link = told.await.ok().flatten();
+        *self = Self::Known(link.is_some());
+        link
+    }
+
+    /// Waits until it is known.
+    pub(super) async fn works(mut self) -> bool {
+        let link = self.link().await;
+        matches!(self, Self::Known(true)) || link.is_some()
+    }
 }
 
 /// Looks the host up.

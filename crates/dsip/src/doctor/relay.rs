@@ -23,6 +23,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::STEP;
 use super::hello::Lends;
+use super::node::OverUdp;
 use super::report::{Check, Finding, Report};
 
 /// How often something is said again that the network may have lost.
@@ -89,7 +90,7 @@ pub(super) async fn check(
     target: &Target,
     ip: IpAddr,
     lends: &Lends,
-    over_udp: bool,
+    over_udp: OverUdp,
 ) -> Option<Views> {
     let mut views = match Views::new(ip).await {
         Ok(views) => views,
@@ -99,8 +100,8 @@ pub(super) async fn check(
             return None;
         }
     };
-    stun(report, &mut views, ip, lends.stun_port, over_udp).await;
     let Some(grant) = &lends.turn else {
+        stun(report, &mut views, ip, lends.stun_port, over_udp).await;
         let says = "the node relays no media: two phones behind symmetric NAT cannot talk";
         report.note(
             Check::TurnUdp,
@@ -112,20 +113,21 @@ pub(super) async fn check(
     };
     let secure = network.dialer().turn_tls(target).ok();
     let [udp, tcp, tls] = Via::ALL.map(|via| turn(report, via, ip, grant, secure.as_ref()));
-    let (udp, tcp, tls) = tokio::join!(udp, tcp, tls);
+    let seen = stun(report, &mut views, ip, lends.stun_port, over_udp);
+    let ((), udp, tcp, tls) = tokio::join!(seen, udp, tcp, tls);
     views.relays = udp.is_some() || tcp.is_some() || tls.is_some();
     report.note(Check::Relayed, relayed(&mut views, udp.or(tcp).or(tls)).await);
     Some(views)
 }
 
-async fn stun(report: &Report<'_>, views: &mut Views, ip: IpAddr, port: Option<u16>, over_udp: bool) {
+async fn stun(report: &Report<'_>, views: &mut Views, ip: IpAddr, port: Option<u16>, over_udp: OverUdp) {
     let Some(port) = port else {
         return report.note(Check::Stun, Finding::skipped("the node does not say where it answers STUN"));
     };
     let server = SocketAddr::new(ip, port);
     let finding = match views.ask(server).await {
         Some(seen) => Finding::ok(format!("{server} sees this machine at {seen}")),
-        None if over_udp => {
+        None if over_udp.works().await => {
             let says = format!("no answer from {server} over UDP, though the node's other UDP port answers");
             Finding::failed(says, format!("open UDP port {port} in the node's firewall"))
         }
@@ -388,6 +390,9 @@ async fn relayed(views: &mut Views, probe: Option<Probe>) -> Finding {
             );
             Finding::failed(says, remedy)
         }
+        (Err(_), Some(from)) if from.ip() == at.ip() => Finding::skipped(
+            "this machine has the node's own address, to which it does not relay; look from another one",
+        ),
         (Err(_), Some(from)) => {
             let says = format!("packets from here reach {at}, but none come back to {from}");
             Finding::failed(says, "let the node send UDP from --turn-ports, and check this network's firewall")

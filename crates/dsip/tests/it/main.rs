@@ -2,6 +2,7 @@
 
 mod call;
 mod conformance;
+mod doctor;
 mod id;
 mod load;
 mod node;

@@ -62,7 +62,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let call = phone.call(&located, Audio { from: args.audio_in, to: args.audio_out }).await?;
 
     let mut end = End::new()?;
-    let (mut until, mut answered, mut leaving) = (None, false, false);
+    let (mut until, mut answered, mut leaving, mut no_path) = (None, false, false, None);
     let exit = loop {
         tokio::select! {
             event = events.next() => {
@@ -78,6 +78,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
                 }
                 match &event {
                     Event::Answered { .. } => answered = true,
+                    Event::NoPath { call: lost, why } if *lost == call => no_path = Some(why.clone()),
                     Event::Talking { .. } => until = args.duration.map(|duration| Instant::now() + duration),
                     Event::Ended { call: ended, reason, side, .. } if *ended == call => {
                         break how(answered, reason, *side);
@@ -106,7 +107,13 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         }
     };
     phone.stop().await;
-    Ok(exit)
+    match no_path.filter(|_| exit == Exit::BrokeOff) {
+        Some(why) => {
+            let wrong = format!("answered, but no path to the other side: {why}");
+            Err(Failure::new(exit, &args.target, wrong, "run `dsip doctor` on both sides"))
+        }
+        None => Ok(exit),
+    }
 }
 
 /// A call that has ended already needs no hanging up.
@@ -116,7 +123,7 @@ async fn hang_up(phone: &Phone, call: Ulid) {
 
 /// Nothing could be dialled, and nothing was sent.
 pub(crate) fn unreachable(target: &str, why: &str) -> Failure {
-    Failure::new(Exit::Unreachable, target, why, "check the network and --node, or try again later")
+    Failure::new(Exit::Unreachable, target, why, "run `dsip doctor` with the --node in question, or try again later")
 }
 
 /// What a caller's own node does is of interest only to who waits for calls.

@@ -215,6 +215,12 @@ fn line(event: &Event) -> Option<(Line, Style)> {
             format!("they refused the change ({reason})"),
             Style::Doubtful,
         ),
+        Event::NoPath { call, why } => line(
+            "no-path",
+            json!({ "call": call, "why": why.to_string() }),
+            format!("no path to the other side: {why}"),
+            Style::Bad,
+        ),
         Event::Ended { call, reason, side, missed, lasted, .. } => {
             let by = match side {
                 Side::Us => "us",

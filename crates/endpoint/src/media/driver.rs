@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use dsip_media::call::{Answer, Call, Candidate, Datagram, Description, Direction, Offer, Offered, Origin, Output};
 use dsip_media::call::{Config as CallConfig, Event as CallEvent, Link};
 use dsip_media::stun::{Query, Status};
-use dsip_media::turn::client::{self, Allocation, Received};
 use dsip_media::voice::{Listener, Speaker};
-use dsip_proto::time::{Seed, Tick};
+use dsip_proto::time::Tick;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::network::{Arrival, Network};
-use super::{Activation, Command, Config, Error, Event, Report, Summary, TurnServer};
+use super::relays::{Change, Relays};
+use super::{Activation, Command, Config, Error, Event, Reach, Report, Summary, TurnServer};
 use crate::audio::{Sink, Source};
 
 /// The length of an audio frame.
@@ -29,18 +29,8 @@ const EARLY: usize = 64;
 /// Candidates kept until there is a call to give them to.
 const EARLY_CANDIDATES: usize = 256;
 
-/// Addresses at TURN servers that one session asks for: each costs the server a port.
-const ALLOCATIONS: usize = 4;
-
 /// Room left in the event queue for what matters more than reports.
 const RESERVED_EVENTS: usize = 64;
-
-/// An allocation, the socket it was made from, and the relayed address that the call knows.
-struct Relayed {
-    base: SocketAddr,
-    allocation: Allocation,
-    told: Option<SocketAddr>,
-}
 
 /// What the session is, by what it may do.
 enum Phase {
@@ -55,9 +45,10 @@ pub(super) struct Driver {
     network: Network,
     queries: Vec<(SocketAddr, Query, Option<SocketAddr>)>,
     stun: Vec<SocketAddr>,
-    relayed: Vec<Relayed>,
+    relays: Relays,
     turn: Vec<TurnServer>,
     gathering: bool,
+    reach: Reach,
     phase: Phase,
     early: VecDeque<Arrival>,
     early_candidates: Vec<String>,
@@ -114,9 +105,10 @@ impl Driver {
             network,
             queries: Vec::new(),
             stun: config.stun.clone(),
-            relayed: Vec::new(),
+            relays: Relays::new(),
             turn: config.turn.clone(),
             gathering: true,
+            reach: Reach::default(),
             phase: Phase::Over,
             early: VecDeque::new(),
             early_candidates: Vec::new(),
@@ -164,6 +156,12 @@ impl Driver {
                     Some(command) => self.obey(command),
                 },
                 arrival = self.network.arrival() => self.receive(arrival),
+                news = self.relays.news() => {
+                    let now = self.now();
+                    if let Some(arrival) = self.relays.take(now, news) {
+                        self.take(now, arrival);
+                    }
+                }
                 _ = frames.tick(), if self.connected => self.exchange_audio(&events),
                 _ = rescans.tick(), if !matches!(self.phase, Phase::Over) => self.rescan(&events).await,
                 () = tokio::time::sleep_until(wake) => self.tick(),
@@ -182,14 +180,10 @@ impl Driver {
         }
         let mut frames = tokio::time::interval(FRAME);
         self.drain(&mut frames, events);
-        for Relayed { base, allocation, .. } in std::mem::take(&mut self.relayed) {
-            let server = allocation.server();
-            if let Some(farewell) = allocation.close() {
-                self.network.send(base, server, &farewell);
-            }
-        }
+        let no_path = (!self.connected).then(|| self.reach.with(self.relays.attempts()));
+        self.relays.close(&self.network);
         let report = self.report();
-        Summary { report, recording: self.sink.finish().await }
+        Summary { report, recording: self.sink.finish().await, no_path }
     }
 
     fn report(&self) -> Report {
@@ -199,8 +193,7 @@ impl Driver {
     fn next_wake(&self) -> Tick {
         let queries = self.queries.iter().filter_map(|(_, query, _)| query.wake());
         let call = matches!(self.phase, Phase::Active(_)).then_some(self.wake);
-        let relayed = self.relayed.iter().filter_map(|relayed| relayed.allocation.wake());
-        queries.chain(relayed).chain(call).min().unwrap_or_else(|| self.now() + Duration::from_secs(60))
+        queries.chain(self.relays.wake()).chain(call).min().unwrap_or_else(|| self.now() + Duration::from_secs(60))
     }
 
     fn tick(&mut self) {
@@ -280,18 +273,10 @@ impl Driver {
         if queries.any(|(_, query, _)| query.handle(now, source, &payload)) {
             return;
         }
-        let is_from = |relayed: &&mut Relayed| relayed.base == destination && relayed.allocation.server() == source;
-        if let Some(relayed) = self.relayed.iter_mut().find(is_from) {
-            match (relayed.allocation.handle(now, &payload), relayed.allocation.relayed()) {
-                (Received::Data(peer, data), Some(relayed)) => {
-                    let payload = payload.get(data).unwrap_or_default().to_vec();
-                    return self.take(now, Arrival { source: peer, destination: relayed, payload });
-                }
-                (Received::Foreign, _) => {}
-                (Received::Control | Received::Data(..), _) => return,
-            }
+        let arrival = Arrival { source, destination, payload };
+        if let Some(arrival) = self.relays.receive(now, arrival) {
+            self.take(now, arrival);
         }
-        self.take(now, Arrival { source, destination, payload });
     }
 
     /// Takes in what a peer sent, however it came here.
@@ -332,15 +317,9 @@ impl Driver {
         loop {
             match call.poll() {
                 Output::Transmit { source, destination, payload } => {
-                    let relayed = self.relayed.iter_mut().find(|relayed| relayed.told == Some(source));
-                    let Some(Relayed { base, allocation, .. }) = relayed else {
-                        self.lost_address |= self.network.send(source, destination, &payload);
-                        continue;
-                    };
                     let now = Tick::default() + self.clock.elapsed();
-                    if let Some(packet) = allocation.send(now, destination, &payload) {
-                        self.lost_address |= self.network.send(*base, allocation.server(), &packet);
-                    }
+                    let relayed = self.relays.send(now, &self.network, source, destination, &payload);
+                    self.lost_address |= relayed.unwrap_or_else(|| self.network.send(source, destination, &payload));
                 }
                 Output::Event(event) => match event {
                     CallEvent::Connected => {
@@ -391,6 +370,7 @@ impl Driver {
             if let Some(request) = query.poll(now) {
                 self.network.send(*local, query.server(), &request);
             }
+            self.reach.answered |= matches!(query.status(), Status::Seen(_));
             if let Status::Seen(seen) = query.status()
                 && told.replace(seen) != Some(seen)
                 && seen != *local
@@ -409,8 +389,7 @@ impl Driver {
         }
         self.gather_relayed(now, events);
         let asking = self.queries.iter().any(|(_, query, _)| query.status() == Status::Asking);
-        let allocating = self.relayed.iter().any(|one| one.allocation.status() == client::Status::Asking);
-        if self.gathering && !asking && !allocating {
+        if self.gathering && !asking && !self.relays.is_asking() {
             self.gathering = false;
             tell(events, Event::GatheringComplete);
         }
@@ -418,26 +397,22 @@ impl Driver {
 
     /// Keeps allocations alive, and tells the call which addresses came and went.
     fn gather_relayed(&mut self, now: Tick, events: &mpsc::Sender<Event>) {
-        for Relayed { base, allocation, told } in &mut self.relayed {
-            while let Some(packet) = allocation.poll(now) {
-                self.network.send(*base, allocation.server(), &packet);
-            }
-            let relayed = allocation.relayed();
-            if relayed == *told {
-                continue;
-            }
-            if let (Some(gone), Phase::Active(call)) = (*told, &mut self.phase) {
-                call.remove_local(now, gone);
-            }
-            *told = relayed;
-            let Some(relayed) = relayed else {
-                tracing::debug!(status = ?allocation.status(), "an address at a TURN server is lost");
-                continue;
+        for change in self.relays.poll(now, &self.network) {
+            let (relayed, base) = match change {
+                Change::Added { relayed, base } => (relayed, base),
+                Change::Removed(gone) => {
+                    if let Phase::Active(call) = &mut self.phase {
+                        call.remove_local(now, gone);
+                    }
+                    // Another may come in its place, of which the peer has to hear.
+                    self.gathering = true;
+                    continue;
+                }
             };
             let candidate = match &mut self.phase {
-                Phase::Offering(offer) => offer.add_relayed(relayed, *base),
-                Phase::Answering(answer) => answer.add_relayed(relayed, *base),
-                Phase::Active(call) => call.add_relayed(now, relayed, *base),
+                Phase::Offering(offer) => offer.add_relayed(relayed, base),
+                Phase::Answering(answer) => answer.add_relayed(relayed, base),
+                Phase::Active(call) => call.add_relayed(now, relayed, base),
                 Phase::Over => None,
             };
             trickle(events, candidate);
@@ -445,19 +420,15 @@ impl Driver {
     }
 
     fn query(&mut self, local: SocketAddr) {
+        let now = self.now();
         for server in self.turn.iter().filter(|server| server.address.is_ipv4() == local.is_ipv4()) {
-            let mut seed = [0; 32];
-            if self.relayed.len() < ALLOCATIONS && getrandom::fill(&mut seed).is_ok() {
-                let TurnServer { address, username, password } = server;
-                let now = Tick::default() + self.clock.elapsed();
-                let allocation = Allocation::new(*address, false, username, password, Seed::new(seed), now);
-                self.relayed.push(Relayed { base: local, allocation, told: None });
-            }
+            self.relays.ask(local, server.clone(), now);
         }
         for server in self.stun.iter().filter(|server| server.is_ipv4() == local.is_ipv4()) {
             let mut transaction = [0; 12];
             if getrandom::fill(&mut transaction).is_ok() {
-                let query = Query::new(*server, transaction, Tick::default() + self.clock.elapsed());
+                self.reach.asked = true;
+                let query = Query::new(*server, transaction, now);
                 self.queries.push((local, query, None));
             }
         }
@@ -475,8 +446,8 @@ impl Driver {
         let now = self.now();
         for local in &change.removed {
             self.queries.retain(|(asked, ..)| asked != local);
-            let lost = self.relayed.extract_if(.., |relayed| relayed.base == *local).filter_map(|relayed| relayed.told);
-            let lost: Vec<SocketAddr> = lost.chain([*local]).collect();
+            let mut lost = self.relays.forget(*local);
+            lost.push(*local);
             if let Phase::Active(call) = &mut self.phase {
                 lost.into_iter().for_each(|lost| call.remove_local(now, lost));
             }

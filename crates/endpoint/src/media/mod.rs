@@ -12,9 +12,11 @@
 
 mod driver;
 mod network;
+mod reach;
+mod relays;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use dsip_media::call::{self, Permit};
@@ -22,10 +24,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::audio::{Sink, Source};
+use crate::turn::{Secure, Via};
 
 pub use dsip_media::call::{Candidate, Codec, Description, Descriptor, Direction, Failure};
 pub use dsip_media::stats::{Path, Report};
+pub use dsip_proto::turn::Ports;
 pub use network::Addresses;
+pub use reach::Reach;
+pub use relays::Attempts;
 
 /// Events waiting for the owner. Beyond it reports are dropped, and nothing else is frequent.
 const EVENTS: usize = 256;
@@ -33,20 +39,43 @@ const EVENTS: usize = 256;
 /// Commands waiting for the task.
 const COMMANDS: usize = 64;
 
-/// A TURN server that is reached over UDP, and what it knows us by.
-#[derive(Clone, PartialEq, Eq)]
+/// A TURN server, the ways to it, and what it knows us by.
+#[derive(Clone)]
 pub struct TurnServer {
     /// Where it is.
-    pub address: SocketAddr,
+    pub address: IpAddr,
+    /// The ports on which it is spoken to.
+    pub ports: Ports,
+    /// What its certificate has to show. Without that it is not spoken to over TLS.
+    pub secure: Option<Secure>,
     /// Our name there.
     pub username: String,
     /// What proves it.
     pub password: String,
 }
 
+impl TurnServer {
+    fn port(&self, via: Via) -> Option<u16> {
+        match via {
+            Via::Udp => self.ports.udp,
+            Via::Tcp => self.ports.tcp,
+            Via::Tls => self.ports.tls.filter(|_| self.secure.is_some()),
+        }
+    }
+
+    /// The ways there are, in the order in which they are tried.
+    fn ways(&self) -> impl Iterator<Item = Via> + '_ {
+        Via::ALL.into_iter().filter(|via| self.port(*via).is_some())
+    }
+
+    fn at(&self, via: Via) -> SocketAddr {
+        SocketAddr::new(self.address, self.port(via).unwrap_or_default())
+    }
+}
+
 impl fmt::Debug for TurnServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TurnServer").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("TurnServer").field("address", &self.address).field("ports", &self.ports).finish_non_exhaustive()
     }
 }
 
@@ -146,6 +175,8 @@ pub struct Summary {
     pub report: Report,
     /// Whether the recording could be completed.
     pub recording: Result<(), crate::audio::Error>,
+    /// How far this side reached, if there was no path at the end.
+    pub no_path: Option<Reach>,
 }
 
 /// One call's media. Dropping it stops the media; [`Session::stop`] also waits for the recording.

@@ -627,7 +627,9 @@ impl Driver {
     /// Our node answers STUN and TURN at the host we dialled; media asks it how our sockets look from outside, and for
     /// addresses that reach where ours do not.
     fn learn_servers(&self, uri: &str, stun_port: Option<u16>, turn: Option<Grant>) {
-        let host = uri.parse::<Target>().ok().map(|target| target.host().trim_matches(['[', ']']).to_owned());
+        let target = self.agent.home().filter(|relay| relay.uri == uri).and_then(|relay| target(relay).ok());
+        let host = target.as_ref().map(|target| target.host().trim_matches(['[', ']']).to_owned());
+        let secure = target.and_then(|target| self.network.dialer.turn_tls(&target).ok());
         let servers = self.servers.clone();
         tokio::spawn(async move {
             let found = match host {
@@ -640,8 +642,10 @@ impl Driver {
             };
             let stun = at(stun_port).collect();
             let turn = turn.iter().flat_map(|grant| {
-                at(grant.ports.udp).map(|address| TurnServer {
-                    address,
+                found.iter().map(|at| TurnServer {
+                    address: at.ip(),
+                    ports: grant.ports,
+                    secure: secure.clone(),
                     username: grant.username.clone(),
                     password: grant.password.clone(),
                 })
@@ -710,6 +714,11 @@ impl Driver {
         }
         if let Event::Ended { report, lasted: Some(_), .. } = &mut event {
             *report = Some(summary.report);
+        }
+        if let (Event::Ended { reason, lasted: Some(_), .. }, Some(why)) = (&event, summary.no_path)
+            && *reason == Reason::MEDIA_FAILED
+        {
+            self.tell(Event::NoPath { call: id, why });
         }
         self.tell(event);
     }

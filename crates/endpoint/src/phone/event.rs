@@ -8,6 +8,7 @@ use dsip_proto::wire::token::{AnsweredBy, Direction, Status};
 use dsip_proto::wire::{Did, Reason, Ulid};
 
 use crate::link::Transport;
+use crate::media::Reach;
 
 /// Something a person at this phone may want to know. Whatever is not called a claim was verified.
 #[derive(Debug, Clone)]
@@ -120,6 +121,13 @@ pub enum Event {
         call: Ulid,
         /// Why.
         reason: Reason,
+    },
+    /// A call ends for want of a path between the two. [`Event::Ended`] follows.
+    NoPath {
+        /// The call.
+        call: Ulid,
+        /// How far this side reached, which says why.
+        why: Reach,
     },
     /// A call is over.
     Ended {

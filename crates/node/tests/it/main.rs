@@ -9,6 +9,7 @@ mod hostile;
 mod kill;
 mod operation;
 mod quic;
+mod relayed;
 mod routing;
 mod subscriptions;
 mod turn;

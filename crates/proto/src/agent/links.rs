@@ -43,6 +43,12 @@ impl Agent {
         self.links.iter().find(|(_, link)| link.relay.uri == uri).map(|(id, _)| *id)
     }
 
+    /// Our own node, as it is dialled.
+    #[must_use]
+    pub fn home(&self) -> Option<&Relay> {
+        self.links.values().find(|link| link.purpose == Purpose::Home).map(|link| &link.relay)
+    }
+
     pub(super) fn link_changed(&mut self, now: Now, id: LinkId, change: LinkChange) {
         match change {
             LinkChange::Up => self.greet(now, id),

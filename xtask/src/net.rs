@@ -44,10 +44,23 @@ struct Case {
     moves: bool,
     /// Whether packets can only come through the node's TURN server, and so have to.
     relayed: bool,
+    /// The TCP ports that the networks of both let through, where they let nothing else through.
+    only: Option<&'static str>,
 }
 
-const PLAIN: Case =
-    Case { name: "", what: "", alice: Site::Public, bob: Site::Public, loss: 0, moves: false, relayed: false };
+const PLAIN: Case = Case {
+    name: "",
+    what: "",
+    alice: Site::Public,
+    bob: Site::Public,
+    loss: 0,
+    moves: false,
+    relayed: false,
+    only: None,
+};
+
+/// Behind NAT that lets only these TCP ports out.
+const BLOCKED: Case = Case { alice: Site::Nat, bob: Site::Nat, relayed: true, ..PLAIN };
 
 const CASES: &[Case] = &[
     Case { name: "public", what: "both on the public network", ..PLAIN },
@@ -63,6 +76,8 @@ const CASES: &[Case] = &[
         relayed: true,
         ..PLAIN
     },
+    Case { name: "tcp-only", what: "UDP blocked on both sides, TURN over TCP", only: Some("7443, 3478"), ..BLOCKED },
+    Case { name: "tls-only", what: "nothing but the node's port and TURN's TLS", only: Some("7443, 5349"), ..BLOCKED },
     Case { name: "lossy", what: "every twentieth datagram lost", loss: 5, ..PLAIN },
     Case { name: "moving", what: "the caller's address changes in mid-call", moves: true, ..PLAIN },
     Case { name: "moving-nat", what: "the same, towards somebody behind NAT", bob: Site::Nat, moves: true, ..PLAIN },
@@ -115,17 +130,25 @@ fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
     }
     let shown = dsip("bob", "bob", &["id", "show"])?.until("identity")?;
     let did = text(&shown, "did")?;
-    let reach = ["--node", &url, "--dht", &dht];
+    // Where hardly anything gets through, the DHT does not either: Bob is called at the node.
+    let reach = match case.only {
+        None => vec!["--node", &url, "--dht", &dht],
+        Some(_) => vec!["--node", &url],
+    };
+    diagnose(case, &mut dsip("alice", "alice", &["doctor", "--allow-private", "--node", &url])?)?;
     let (said_a, said_b) = (speech.join("alice.wav"), speech.join("bob.wav"));
     let (said_a, said_b) = (format!("loop:{}", said_a.display()), format!("loop:{}", said_b.display()));
     let seconds = TALK.as_secs().to_string();
 
-    let mut waits = vec!["answer", "--auto", "accept", "--publish", "--once", "--audio-in", &said_b];
-    waits.extend(reach);
+    let mut waits = vec!["answer", "--auto", "accept", "--once", "--audio-in", &said_b];
+    waits.extend(&reach);
+    if case.only.is_none() {
+        waits.push("--publish");
+    }
     let mut bob = dsip("bob", "bob", &waits)?;
-    bob.until("published")?;
+    bob.until(if case.only.is_none() { "published" } else { "ready" })?;
     let mut calls = vec!["call", &did, "--audio-in", &said_a, "--duration", &seconds];
-    calls.extend(reach);
+    calls.extend(&reach);
     let mut alice = dsip("alice", "alice", &calls)?;
     alice.until("talking")?;
     if case.moves {
@@ -150,12 +173,46 @@ fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
     Ok(format!("packets: {}", heard.join(", ")))
 }
 
+/// What the doctor says about Alice's network has to be true.
+fn diagnose(case: &Case, doctor: &mut Process) -> Outcome {
+    doctor.until("summary")?;
+    let nat = match case.alice {
+        Site::Public => "none",
+        Site::Nat => "endpoint-independent",
+        Site::Symmetric => "address-and-port-dependent",
+    };
+    let outcome = |open: bool| if open { "ok" } else { "failed" };
+    let ports = case.only.unwrap_or("udp, 7443, 3478, 5349");
+    let open = |port: &str| outcome(ports.contains(port));
+    let mut expected = vec![
+        ("tcp", "outcome", "ok"),
+        ("certificate", "outcome", "ok"),
+        ("hello", "outcome", "ok"),
+        ("clock", "outcome", "ok"),
+        ("stun", "outcome", open("udp")),
+        ("turn-udp", "outcome", open("udp")),
+        ("turn-tcp", "outcome", open("3478")),
+        ("turn-tls", "outcome", open("5349")),
+    ];
+    if case.only.is_none() {
+        expected.extend([("quic", "outcome", "ok"), ("relayed", "outcome", "ok"), ("nat", "kind", nat)]);
+    }
+    for (check, member, value) in expected {
+        let line = doctor.story().iter().find(|line| line.contains(&format!("\"check\":\"{check}\"")));
+        let line = line.ok_or_else(|| Failure::new(format!("no {check} among what the doctor said")))?;
+        if text(line, member)? != value {
+            return Err(Failure::new(format!("the doctor should say that {member} is {value}, but: {line}")));
+        }
+    }
+    Ok(())
+}
+
 /// Namespaces and the wires between them.
 fn lay(case: &Case) -> Result<Net, Failure> {
     let mut net = Net::new("net")?;
     net.plug("node", "203.0.113.2/24")?;
-    site(&mut net, "alice", "nat-a", case.alice, "203.0.113.11/24", "10.1.0")?;
-    site(&mut net, "bob", "nat-b", case.bob, "203.0.113.12/24", "10.2.0")?;
+    site(&mut net, "alice", "nat-a", (case.alice, case.only), "203.0.113.11/24", "10.1.0")?;
+    site(&mut net, "bob", "nat-b", (case.bob, case.only), "203.0.113.12/24", "10.2.0")?;
     if case.loss > 0 {
         net.nft(
             "bob",
@@ -169,7 +226,14 @@ fn lay(case: &Case) -> Result<Net, Failure> {
     Ok(net)
 }
 
-fn site(net: &mut Net, who: &'static str, nat: &'static str, site: Site, public: &str, inside: &str) -> Outcome {
+fn site(
+    net: &mut Net,
+    who: &'static str,
+    nat: &'static str,
+    (site, only): (Site, Option<&str>),
+    public: &str,
+    inside: &str,
+) -> Outcome {
     if site == Site::Public {
         return net.plug(who, public);
     }
@@ -183,6 +247,7 @@ fn site(net: &mut Net, who: &'static str, nat: &'static str, site: Site, public:
     net.ip(who, &format!("route add default via {inside}.1"))?;
     net.on(nat, "sysctl", &["-q", "-w", "net.ipv4.ip_forward=1"])?;
     let masquerade = if site == Site::Symmetric { "masquerade random,fully-random" } else { "masquerade" };
+    let outward = only.map(|ports| format!("tcp dport {{ {ports} }} ")).unwrap_or_default();
     // What was not asked for from inside does not get in, nor is it answered: that is what makes it a home's NAT and
     // not a router. (Were it let in, it would take the very mapping that the phone inside is about to make.)
     net.nft(
@@ -193,7 +258,7 @@ fn site(net: &mut Net, who: &'static str, nat: &'static str, site: Site, public:
         add rule ip dsip leave oifname wan {masquerade}; \
         add chain ip dsip knock {{ type filter hook input priority 0; policy drop; }}; \
         add chain ip dsip pass {{ type filter hook forward priority 0; policy drop; }}; \
-        add rule ip dsip pass iifname lan accept; \
+        add rule ip dsip pass iifname lan {outward}accept; \
         add rule ip dsip pass ct state established,related accept"
         ),
     )

@@ -44,6 +44,8 @@ struct Case {
     moves: bool,
     /// Whether packets can only come through the node's TURN server, and so have to.
     relayed: bool,
+    /// Whether a call comes about at all.
+    talks: bool,
     /// The TCP ports that the networks of both let through, where they let nothing else through.
     only: Option<&'static str>,
 }
@@ -56,6 +58,7 @@ const PLAIN: Case = Case {
     loss: 0,
     moves: false,
     relayed: false,
+    talks: true,
     only: None,
 };
 
@@ -78,6 +81,13 @@ const CASES: &[Case] = &[
     },
     Case { name: "tcp-only", what: "UDP blocked on both sides, TURN over TCP", only: Some("7443, 3478"), ..BLOCKED },
     Case { name: "tls-only", what: "nothing but the node's port and TURN's TLS", only: Some("7443, 5349"), ..BLOCKED },
+    Case {
+        name: "no-path",
+        what: "nothing but the node's port: the call says why",
+        talks: false,
+        only: Some("7443"),
+        ..BLOCKED
+    },
     Case { name: "lossy", what: "every twentieth datagram lost", loss: 5, ..PLAIN },
     Case { name: "moving", what: "the caller's address changes in mid-call", moves: true, ..PLAIN },
     Case { name: "moving-nat", what: "the same, towards somebody behind NAT", bob: Site::Nat, moves: true, ..PLAIN },
@@ -150,6 +160,9 @@ fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
     let mut calls = vec!["call", &did, "--audio-in", &said_a, "--duration", &seconds];
     calls.extend(&reach);
     let mut alice = dsip("alice", "alice", &calls)?;
+    if !case.talks {
+        return explained(&mut alice, &mut bob);
+    }
     alice.until("talking")?;
     if case.moves {
         std::thread::sleep(TALK / 4);
@@ -171,6 +184,20 @@ fn hold(case: &Case, binary: &Path) -> Result<String, Failure> {
         phone.ends_well(who)?;
     }
     Ok(format!("packets: {}", heard.join(", ")))
+}
+
+/// A call that is answered and finds no path ends with the reason, on both sides.
+fn explained(alice: &mut Process, bob: &mut Process) -> Result<String, Failure> {
+    let why = text(&bob.until("no-path")?, "why")?;
+    let failed = alice.until("failed")?;
+    for (said, word) in
+        [(&why, "UDP seems blocked on this side"), (&failed, "UDP seems blocked"), (&failed, "dsip doctor")]
+    {
+        if !said.contains(word) {
+            return Err(Failure::new(format!("no {word:?} in {said}")));
+        }
+    }
+    if number(&failed, "code")? == 8 { Ok(why) } else { Err(Failure::new(format!("another exit code: {failed}"))) }
 }
 
 /// What the doctor says about Alice's network has to be true.

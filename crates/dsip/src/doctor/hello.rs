@@ -110,3 +110,31 @@ fn lends(hello: &Hello) -> Lends {
     let stun_port = told.get("stun_port").and_then(serde_json::Value::as_u64);
     Lends { stun_port: stun_port.and_then(|port| u16::try_from(port).ok()), turn: Grant::read(told) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dsip_endpoint::link::Dialer;
+    use dsip_endpoint::phone::Config;
+    use dsip_endpoint::tls::Roots;
+    use dsip_node::Node;
+
+    #[tokio::test]
+    async fn rpl_1_a_refusal_of_a_clock_that_is_off_tells_the_right_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = dsip_node::Config::new(dir.path().join("node"), "127.0.0.1:0".parse().expect("an address"));
+        let node = Node::start(config).await.expect("a node");
+        let target: Target = node.ready().url().parse().expect("a target");
+        let who = Who { identity: Config::ephemeral().expect("an identity").identity, is_owner: false };
+        for (off, is_taken) in [(0, true), (250, true), (4000, false), (-4000, false)] {
+            let dialer = Dialer::new(Roots::load::<&str>(&[]).expect("roots"));
+            let mut link = dialer.open(&target).await.expect("a link");
+            let answer = say(&mut link, &target, &who, &Documents::default(), off).await.expect("answered");
+            // What our clock really says is what the node's is compared with, whatever the hello claimed.
+            assert!(answer.ahead.abs() < 60, "{off}: {}", answer.ahead);
+            assert_eq!(answer.said.is_ok(), is_taken, "{off}: {:?}", answer.said);
+            assert_eq!(Some(&answer.relay), target.node());
+        }
+        node.shutdown().await;
+    }
+}

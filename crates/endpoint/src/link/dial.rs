@@ -157,7 +157,7 @@ impl Dialer {
         }
     }
 
-    /// What the TURN server of that node has to show over TLS: the node's own certificate.
+    /// TURN-12: what the TURN server of that node has to show over TLS is what the node itself has to show.
     pub fn turn_tls(&self, target: &Target) -> Result<Secure, OpenError> {
         let unnamed = || OpenError::Unreachable { host: target.host().to_owned(), detail: "no name for TLS".into() };
         let name = server_name(target.host()).ok_or_else(unnamed)?;

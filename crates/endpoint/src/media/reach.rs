@@ -52,3 +52,28 @@ impl fmt::Display for Reach {
         write!(f, ", but the node's relay works over {by}: it is likely the other side that cannot be reached")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::Via;
+
+    fn reach(asked: bool, answered: bool, relay: &[(Via, Result<(), &str>)]) -> String {
+        let relay = relay.iter().map(|(via, outcome)| (*via, outcome.map_err(str::to_owned)));
+        Reach { asked, answered, relay: Attempts::default() }.with(relay.collect()).to_string()
+    }
+
+    #[test]
+    fn the_likely_cause_is_named() {
+        let silent = "the server does not answer";
+        let blocked = reach(true, false, &[(Via::Udp, Err(silent)), (Via::Tcp, Err("no answer"))]);
+        assert_eq!(
+            blocked,
+            "UDP seems blocked on this side, and the node's relay cannot be used (UDP: the server does not answer, \
+             TCP: no answer)"
+        );
+        let other = reach(true, false, &[(Via::Udp, Err(silent)), (Via::Tcp, Ok(()))]);
+        assert!(other.contains("works over TCP: it is likely the other side"), "{other}");
+        assert_eq!(reach(true, true, &[]), "UDP works on this side, and no node relays for it");
+    }
+}

@@ -118,14 +118,18 @@ impl Attempts {
     }
 }
 
+impl FromIterator<(Via, Result<(), String>)> for Attempts {
+    fn from_iter<I: IntoIterator<Item = (Via, Result<(), String>)>>(attempts: I) -> Self {
+        Self(attempts.into_iter().collect())
+    }
+}
+
 impl fmt::Display for Attempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (via, outcome)) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            match outcome {
-                Ok(()) => write!(f, "{comma}{via}: works")?,
-                Err(why) => write!(f, "{comma}{via}: {why}")?,
-            }
+            let how = outcome.as_ref().map_or_else(String::as_str, |()| "works");
+            write!(f, "{comma}{via}: {how}")?;
         }
         Ok(())
     }
@@ -268,7 +272,7 @@ impl Relays {
     /// How the servers were reached.
     pub(super) fn attempts(&self) -> Attempts {
         let all = self.ladders.iter().flat_map(|ladder| &ladder.attempts);
-        Attempts(all.map(|attempt| (attempt.via, attempt.outcome())).collect())
+        all.map(|attempt| (attempt.via, attempt.outcome())).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use dsip_endpoint::media::{
 use dsip_endpoint::tls::Roots;
 use dsip_media::call::Permit;
 use dsip_proto::identity::SecretKey;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::World;
@@ -105,7 +106,7 @@ async fn where_udp_is_not_answered_a_call_goes_over_tcp_and_where_that_is_not_ov
 }
 
 #[tokio::test]
-async fn tls_to_somebody_else_than_the_node_is_no_way_to_it() {
+async fn turn_12_tls_to_somebody_else_than_the_node_is_no_way_to_it() {
     let world = World::start().await;
     let url = world.node.ready().url();
     let (address, _) = url.split_once('#').expect("a DID");
@@ -119,4 +120,32 @@ async fn tls_to_somebody_else_than_the_node_is_no_way_to_it() {
                 .expect("an offer");
         assert_eq!(relayed(&mut events).await.is_some(), is_served, "{named}");
     }
+}
+
+#[tokio::test]
+async fn an_address_whose_connection_is_lost_is_asked_for_again() {
+    let world = World::start().await;
+    let url = world.node.ready().url();
+    // Between the phone and the node there is somebody who forgets connections.
+    let between = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = between.local_addr().expect("an address").port();
+    let mut server = lent(&world, 1, &url, |ports| Ports { tcp: ports.tcp, ..Ports::default() }).await;
+    let node = (Ipv4Addr::LOCALHOST, server.ports.tcp.expect("a port"));
+    server.ports.tcp = Some(port);
+    let (_session, mut events, _) =
+        Session::offer(config(server), Source::silence(), Sink::discard(), Direction::SendRecv).await.expect("one");
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let (mut near, _) = between.accept().await.expect("accepted");
+        let mut far = TcpStream::connect(node).await.expect("connected");
+        let forgets = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        let candidate = loop {
+            if let Some(candidate) = relayed(&mut events).await {
+                break candidate;
+            }
+        };
+        addresses.push(candidate);
+        forgets.abort();
+    }
+    assert_ne!(addresses[0], addresses[1]);
 }

@@ -92,7 +92,10 @@ pub(super) async fn say(
     let middle = began.later(took / 2).wall.millis();
     // It said whole seconds, and was on average half of one further.
     let theirs = claims.issued_at.saturating_mul(1000).saturating_add(500);
-    let ahead = (i64::try_from(theirs).unwrap_or(i64::MAX) - i64::try_from(middle).unwrap_or(i64::MAX)) / 1000;
+    let ahead = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub(i64::try_from(middle).unwrap_or(i64::MAX));
+    // How long each way took is not known, nor where in its second the node was.
+    let doubt = u64::try_from(took.as_millis() / 2).unwrap_or(u64::MAX).saturating_add(500);
+    let ahead = if ahead.unsigned_abs() <= doubt { 0 } else { ahead / 1000 };
     let relay = message.common().from.clone();
     let said = match message {
         Message::Hello(hello) if hello.in_reply_to == Some(id) => Ok(lends(&hello)),

@@ -1,6 +1,7 @@
 //! The home: who one is, and for how long this device may say so.
 
 use dsip_endpoint::clock;
+use dsip_endpoint::home::{self, Home};
 use dsip_endpoint::phone::Identity;
 use dsip_proto::envelope::{Supported, Verifier};
 use dsip_proto::identity::{Delegation, Documents};
@@ -13,9 +14,12 @@ use crate::phone::owner_of;
 
 /// The home's owner, if there is one who can say `hello`.
 pub(super) async fn check(globals: &Globals, report: &Report<'_>, within: u64) -> Option<Identity> {
-    let home = globals.home().ok().filter(|home| home.dir().is_dir());
+    // The home of a node alone has no profile.
+    let is_empty = |home: &Home| matches!(home.profile(), Err(home::Error::Missing { .. }));
+    let home = globals.home().ok().filter(|home| !is_empty(home));
     let Some(home) = home else {
-        let says = "there is no home here; a fresh identity is used, as who watches a node from outside needs no other";
+        let says =
+            "nobody's home is here; a fresh identity is used, as who looks at a node from outside needs no other";
         report.note(Check::Identity, Finding::skipped(says));
         return None;
     };

@@ -63,7 +63,14 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         return Err(Failure::usage("--node", "missing", "name the node to check, or a STUN server with --stun"));
     }
     let network = globals.network().await?;
-    let others = globals.stun_servers().await?;
+    let Ok(others) = timeout(STEP, globals.stun_servers()).await else {
+        return Err(Failure::usage(
+            "--stun",
+            "cannot be looked up in time",
+            "give an address, or check this machine's DNS",
+        ));
+    };
+    let others = others?;
     let report = Report::new(out);
     let who = match args.identity {
         Some(crate::call::Identity::Ephemeral) => {

@@ -11,6 +11,7 @@ use dsip_proto::identity::{Documents, PublicKey};
 use dsip_proto::reach::is_public;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::CertificateError;
 
@@ -182,20 +183,44 @@ async fn tcp(report: &Report<'_>, addresses: &[SocketAddr]) -> Option<SocketAddr
 
 /// Whether QUIC gets through on the same port. Gives a link if so.
 async fn quic(network: &Network, target: &Target, addresses: &[SocketAddr]) -> (Finding, Option<Link>) {
-    let mut said = Vec::new();
-    for address in addresses {
-        let began = Instant::now();
-        match timeout(STEP, network.dialer().open_over(target, Transport::Quic, *address)).await {
-            Ok(Ok(link)) => {
-                let says = format!("{address} answers over UDP, in {}", milliseconds(began.elapsed()));
-                return (Finding::ok(says), Some(link));
+    let mut tries = JoinSet::new();
+    for address in addresses.iter().copied() {
+        let (dialer, target) = (network.dialer().clone(), target.clone());
+        tries.spawn(async move {
+            let began = Instant::now();
+            let opened = timeout(STEP, dialer.open_over(&target, Transport::Quic, address)).await;
+            (address, began.elapsed(), opened)
+        });
+    }
+    let (mut open, mut refused, mut said) = (None, None, Vec::new());
+    while let Some(tried) = tries.join_next().await {
+        match tried {
+            Ok((address, took, Ok(Ok(link)))) => {
+                open.get_or_insert((address, took, link));
             }
-            Ok(Err(OpenError::WrongKey { .. } | OpenError::Untrusted { .. })) => {
-                return (Finding::ok(format!("{address} answers over UDP, with a certificate that is refused")), None);
+            Ok((address, _, Ok(Err(OpenError::WrongKey { .. } | OpenError::Untrusted { .. })))) => {
+                refused.get_or_insert(address);
             }
-            Ok(Err(error)) => said.push(format!("{address}: {error}")),
-            Err(_) => said.push(format!("{address}: no answer over UDP within {} seconds", STEP.as_secs())),
+            Ok((address, _, Ok(Err(error)))) => said.push(format!("{address}: {error}")),
+            Ok((address, _, Err(_))) => {
+                said.push(format!("{address}: no answer over UDP within {} seconds", STEP.as_secs()));
+            }
+            Err(_) => {}
         }
+    }
+    if let (None, Some(address)) = (&open, refused) {
+        return (Finding::ok(format!("{address} answers over UDP, with a certificate that is refused")), None);
+    }
+    if let Some((address, took, link)) = open {
+        let says = format!("{address} answers over UDP, in {}", milliseconds(took));
+        let finding = match said.is_empty() {
+            true => Finding::ok(says),
+            false => {
+                let remedy = "correct the name's addresses, or let the node listen on all of them";
+                Finding::warning(format!("{says}, but {}", said.join(", ")), remedy)
+            }
+        };
+        return (finding, Some(link));
     }
     let remedy = "open the same port for UDP in the node's firewall; if other nodes do not answer either, this network \
                   blocks UDP, and calls need TURN over TCP or TLS";
@@ -371,7 +396,7 @@ fn clocks(ahead: i64) -> Finding {
         2..=DRIFTING => {
             Finding::ok(format!("this machine is {off} seconds {side} the node; {TOLERANCE} are tolerated"))
         }
-        ..=TOLERANCE => {
+        _ if off <= TOLERANCE => {
             let says = format!("this machine is {off} seconds {side} the node; {TOLERANCE} are tolerated");
             Finding::warning(says, remedy)
         }

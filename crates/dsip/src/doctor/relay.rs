@@ -20,6 +20,7 @@ use dsip_proto::time::Seed;
 use dsip_proto::turn::Grant;
 use tokio::net::UdpSocket;
 use tokio::time::{interval, sleep, timeout};
+use tokio_rustls::rustls::Error as TlsError;
 
 use super::STEP;
 use super::hello::Lends;
@@ -175,6 +176,8 @@ async fn turn(report: &Report<'_>, via: Via, ip: IpAddr, grant: &Grant, secure: 
 #[derive(Debug)]
 enum Trouble {
     Unconnected(String),
+    /// Somebody is there, whose certificate is not the node's.
+    Impostor(String),
     Silent,
     Refused(u16),
     /// The relayed address is one that the server itself relays nothing to.
@@ -185,7 +188,10 @@ enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        Self::Unconnected(error.to_string())
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+            Some(TlsError::InvalidCertificate(why)) => Self::Impostor(why.to_string()),
+            _ => Self::Unconnected(error.to_string()),
+        }
     }
 }
 
@@ -195,6 +201,10 @@ impl Trouble {
         let open = format!("open {protocol} port {port} in the node's firewall, unless this network blocks it");
         match self {
             Self::Unconnected(why) => Finding::failed(format!("{server} over {via}: {why}"), open),
+            Self::Impostor(why) => Finding::failed(
+                format!("whoever answers at {server} over {via} does not show the node's certificate ({why})"),
+                "see that no other server has taken the port, and no proxy stands before it",
+            ),
             Self::Silent => Finding::failed(format!("{server} does not answer over {via}"), open),
             Self::Refused(486) => Finding::failed(
                 format!("{server} refused: too many relayed addresses for this identity or address (486)"),

@@ -125,6 +125,22 @@ fn a_node_in_good_order_and_a_phone_at_home_have_nothing_to_complain_of() {
 }
 
 #[test]
+fn a_delegation_that_ends_soon_is_told_and_a_device_that_has_none_fails() {
+    let world = World::with(|_| {});
+    let findings = |who: &str, new: &[&str]| {
+        let home = world.dir.path().join(who);
+        assert!(super::dsip(&home, &[&["id", "new"], new].concat()).status.success());
+        examine(&home, &["--node", &world.url()])
+    };
+    let soon = findings("soon", &["--no-passphrase", "--days", "5"]);
+    soon.only("identity", "warning", &["more", "dsip id delegate"]);
+    let nobody = findings("nobody", &["--device-only"]);
+    nobody.only("identity", "failed", &["nobody has delegated to it", "dsip id delegate"]);
+    // The node is looked at all the same.
+    assert_eq!(nobody.found["relayed"]["outcome"], "ok");
+}
+
+#[test]
 fn people_read_one_line_for_each_check() {
     let world = World::with(|_| {});
     let output = super::dsip(&world.home(), &["doctor", "--node", &world.url()]);
@@ -297,7 +313,7 @@ fn rpl_1_clocks_too_far_apart_are_told_by_the_signed_hello() {
         (-20, "ok", &["ahead of", "300 are tolerated"]),
         (200, "warning", &["behind", "NTP"]),
         (4000, "failed", &["66 minutes behind", "nobody accepts"]),
-        (-90_000, "failed", &["25 hours ahead of"]),
+        (-91_000, "failed", &["25 hours ahead of"]),
     ];
     std::thread::scope(|scope| {
         for (ahead, outcome, words) in cases {
@@ -314,8 +330,9 @@ fn rpl_1_clocks_too_far_apart_are_told_by_the_signed_hello() {
 }
 
 #[test]
-fn servers_that_do_not_answer_are_each_named() {
-    // Sockets that hear and say nothing, and a TCP port that takes connections and says nothing.
+fn servers_that_do_not_answer_and_one_that_is_another_are_each_named() {
+    // A socket that hears and says nothing, a TCP port that takes connections and says nothing, one that takes none, and
+    // the TURN server of another node.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let closed = {
@@ -323,23 +340,42 @@ fn servers_that_do_not_answer_are_each_named() {
         listener.local_addr().expect("an address").port()
     };
     let port = |at: std::io::Result<SocketAddr>| at.expect("an address").port();
-    let (udp, tcp) = (port(silent.local_addr()), port(mute.local_addr()));
-    let turn = json!({
-        "username": "u", "password": "p", "expires_at": 4_000_000_000_u64,
-        "udp_port": udp, "tcp_port": tcp, "tls_port": closed,
-    });
-    let told = [("stun_port".to_owned(), udp.into()), ("turn".to_owned(), turn)].into_iter().collect();
-    let (_running, url) = impostor(0, told);
+    let (udp, mute) = (port(silent.local_addr()), port(mute.local_addr()));
+    let world = World::with(|_| {});
+    let others = world.node.as_ref().expect("running").ready().turn.iter().find(|uri| uri.starts_with("turns:"));
+    let others = others.and_then(|uri| uri.split([':', '?']).nth(2)?.parse::<u16>().ok()).expect("a port");
     let home = tempfile::tempdir().expect("a directory");
-    let findings = examine(&home.path().join("none"), &["--node", &url]);
-    let complaints = [("quic", "warning"), ("stun", "failed")];
-    let turn = [("turn-tcp", "failed"), ("turn-tls", "failed"), ("turn-udp", "failed")];
-    assert_eq!(findings.complaints(), [&complaints[..], &turn].concat(), "{:#?}", findings.found);
-    findings.says("stun", &["no answer", &format!("open UDP port {udp}")]);
-    findings.says("turn-udp", &["does not answer over UDP", &format!("open UDP port {udp}")]);
-    findings.says("turn-tcp", &["does not answer over TCP", &format!("open TCP port {tcp}")]);
-    findings.says("turn-tls", &["refused", &format!("open TCP port {closed}")]);
-    assert_eq!(findings.code, Some(1));
+    let silent_at = |port: u16| ["does not answer over TCP".to_owned(), format!("open TCP port {port}")];
+    std::thread::scope(|scope| {
+        for (tcp, tls, at_tcp, at_tls) in [
+            (mute, closed, silent_at(mute), ["refused".to_owned(), format!("open TCP port {closed}")]),
+            (
+                closed,
+                others,
+                ["refused".into(), format!("open TCP port {closed}")],
+                ["does not show the node's certificate".into(), "taken the port".into()],
+            ),
+        ] {
+            let turn = json!({
+                "username": "u", "password": "p", "expires_at": 4_000_000_000_u64,
+                "udp_port": udp, "tcp_port": tcp, "tls_port": tls,
+            });
+            let told = [("stun_port".to_owned(), udp.into()), ("turn".to_owned(), turn)].into_iter().collect();
+            let home = home.path().join("none");
+            scope.spawn(move || {
+                let (_running, url) = impostor(0, told);
+                let findings = examine(&home, &["--node", &url]);
+                let failed = ["stun", "turn-tcp", "turn-tls", "turn-udp"].map(|check| (check, "failed"));
+                let complaints = [&[("quic", "warning")][..], &failed].concat();
+                assert_eq!(findings.complaints(), complaints, "{:#?}", findings.found);
+                findings.says("stun", &["no answer", &format!("open UDP port {udp}")]);
+                findings.says("turn-udp", &["does not answer over UDP", &format!("open UDP port {udp}")]);
+                findings.says("turn-tcp", &at_tcp.each_ref().map(|word| &**word));
+                findings.says("turn-tls", &at_tls.each_ref().map(|word| &**word));
+                assert_eq!(findings.code, Some(1));
+            });
+        }
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::namespaces::{Net, Scratch, number, text};
+use crate::namespaces::{Net, Process, Scratch, number, text};
 use crate::shell::{Failure, Outcome, has, root};
 
 /// How long the two talk.

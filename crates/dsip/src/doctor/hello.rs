@@ -37,6 +37,8 @@ pub(super) struct Answer {
 pub(super) struct Lends {
     pub(super) stun_port: Option<u16>,
     pub(super) turn: Option<Grant>,
+    /// ADM-4: whether the node is closed, and we are a guest there.
+    pub(super) is_guest: bool,
 }
 
 /// Whose answer it claims to be, and when that was said. The signature shows whether it is so.
@@ -110,8 +112,9 @@ fn lends(hello: &Hello) -> Lends {
     let Some(told) = hello.capabilities.as_ref().map(|capabilities| &capabilities.rest) else {
         return Lends::default();
     };
+    let is_guest = told.get("member").and_then(serde_json::Value::as_bool) == Some(false);
     let stun_port = told.get("stun_port").and_then(serde_json::Value::as_u64);
-    Lends { stun_port: stun_port.and_then(|port| u16::try_from(port).ok()), turn: Grant::read(told) }
+    Lends { stun_port: stun_port.and_then(|port| u16::try_from(port).ok()), turn: Grant::read(told), is_guest }
 }
 
 #[cfg(test)]

@@ -239,6 +239,8 @@ fn a_node_without_turn_and_one_that_relays_to_nobody_here_are_told_apart() {
     let world = World::with(|config| config.turn.enabled = false);
     let findings = world.examine(&["--node", &world.url()]);
     findings.only("turn-udp", "warning", &["relays no media", "--no-turn"]);
+    let world = World::with(|config| config.closed = true);
+    world.examine(&["--node", &world.url()]).only("turn-udp", "warning", &["members only", "dsip join"]);
     let world = World::with(|config| config.turn.allow_private = false);
     let findings = world.examine(&["--node", &world.url()]);
     // Its own relayed addresses are open to each other; this machine's are not.

@@ -103,12 +103,17 @@ pub(super) async fn check(
     };
     let Some(grant) = &lends.turn else {
         stun(report, &mut views, ip, lends.stun_port, over_udp).await;
-        let says = "the node relays no media: two phones behind symmetric NAT cannot talk";
-        report.note(
-            Check::TurnUdp,
-            Finding::warning(says, "let it serve TURN, if it is yours: run it without --no-turn"),
-        );
-        let finding = Finding::skipped("the node relays no media");
+        let (says, remedy) = if lends.is_guest {
+            (
+                "the node is closed and relays for members only, who we are not",
+                "bring it an invitation with `dsip join`",
+            )
+        } else {
+            let says = "the node relays no media: two phones behind symmetric NAT cannot talk";
+            (says, "let it serve TURN, if it is yours: run it without --no-turn")
+        };
+        report.note(Check::TurnUdp, Finding::warning(says, remedy));
+        let finding = Finding::skipped("the node relays nothing for us");
         report.note_all(&[Check::TurnTcp, Check::TurnTls, Check::Relayed], &finding);
         return Some(views);
     };

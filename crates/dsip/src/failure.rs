@@ -129,6 +129,11 @@ impl From<home::Error> for Failure {
             home::Error::Delegation { what } => {
                 ("delegation".into(), what.clone(), "have `dsip id delegate` make one for this device's DID")
             }
+            home::Error::Name { did } => (
+                did.to_string(),
+                "its document does not list the key of this identity".into(),
+                "give its operator the did:key that `dsip id show` says",
+            ),
             home::Error::Randomness | home::Error::Memory => ("system".into(), error.to_string(), "try again later"),
         };
         Self::home(input, wrong, remedy)

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use dsip_endpoint::clock;
 use dsip_endpoint::home::{Guard, Home, Profile};
 use dsip_endpoint::qr;
-use dsip_proto::identity::{Delegation, Documents};
+use dsip_endpoint::resolve::Target;
+use dsip_proto::identity::{Delegation, Document, Documents};
 use dsip_proto::link;
 use dsip_proto::wire::{Did, Envelope};
 use serde::Serialize;
@@ -46,6 +47,15 @@ enum Action {
         /// The file; `-` is standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// Take on the name that an operator has given me: from then on I am that did:web
+    Adopt {
+        /// The alias, link or did:web
+        #[arg(value_name = "NAME")]
+        name: Target,
+        /// For how many days this device may act for it
+        #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+        days: u64,
     },
     /// Make an identity for one context, linked to nothing
     Ephemeral {
@@ -140,7 +150,22 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         Action::Import { file } => {
             let home = globals.home()?;
             let delegation = read_delegation(&file)?;
-            home.adopt(&delegation, &Documents::default(), clock::now()).map_err(Failure::from)?;
+            let mut documents = Documents::default();
+            if let Some(subject) = Delegation::claimed(&delegation).map(|claim| claim.subject)
+                && subject.method() == "web"
+            {
+                documents.insert(document(globals, out, &Target::Did(subject)).await?);
+            }
+            home.adopt(&delegation, &documents, clock::now()).map_err(Failure::from)?;
+            out.event(&Me::of(&home)?);
+        }
+        Action::Adopt { name, days } => {
+            let home = globals.home()?;
+            // Before anybody is asked anything.
+            home.profile().map_err(Failure::from)?;
+            let document = document(globals, out, &name).await?;
+            let passphrase = passphrase::unlock(globals, &home)?;
+            home.take_name(&passphrase, &document, clock::now(), days * DAY).map_err(Failure::from)?;
             out.event(&Me::of(&home)?);
         }
         Action::Ephemeral { dir } => {
@@ -153,6 +178,22 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         }
     }
     Ok(Exit::Done)
+}
+
+/// The document that has authority over who `name` is.
+async fn document(globals: &Globals, out: &Output, name: &Target) -> Result<Document, Failure> {
+    let resolver = globals.resolver()?;
+    out.progress("asking");
+    let unknown = |error: &dyn fmt::Display| {
+        Failure::new(Exit::NotFound, "NAME", error, "check the spelling, and that the operator has entered the name")
+    };
+    let did = match name {
+        Target::Did(did) => did.clone(),
+        Target::Link(link) => link.did.clone(),
+        Target::Alias(alias) => resolver.alias(alias).await.map_err(|error| unknown(&error))?.0,
+    };
+    let resolved = resolver.document(&did).await.map_err(|error| unknown(&error))?;
+    Ok(std::sync::Arc::unwrap_or_clone(resolved.document))
 }
 
 fn create(globals: &Globals, out: &Output, new: &New) -> Result<(), Failure> {

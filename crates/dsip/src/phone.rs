@@ -7,8 +7,8 @@ use dsip_endpoint::home::Home;
 use dsip_endpoint::link::Target;
 use dsip_endpoint::media;
 use dsip_endpoint::phone::{Config, Error, Identity, JoinError, Network, Phone};
-use dsip_endpoint::resolve::{self, Located};
-use dsip_endpoint::tls::Roots;
+use dsip_endpoint::resolve::{self, Located, Resolver};
+use dsip_endpoint::tls::{Expect, Roots};
 use dsip_proto::agent::Policy;
 
 use crate::cli::Globals;
@@ -26,6 +26,15 @@ impl Globals {
             JoinError::Address(_) => Failure::usage("--dht", error, "write /ip4/ADDRESS/tcp/PORT/p2p/ID or HOST:PORT"),
             _ => Failure::new(Exit::Unreachable, "network", error, "check the network"),
         })
+    }
+
+    /// Looks up documents and aliases, and nothing else: without a part in the DHT.
+    pub(crate) fn resolver(&self) -> Result<Resolver, Failure> {
+        let wrong = |error| Failure::usage("--ca", error, "give a readable file with a certificate in PEM form");
+        let tls = Roots::load(&self.ca).and_then(|roots| roots.ws_client(&Expect::WebPki)).map_err(wrong)?;
+        let patience = resolve::PATIENCE;
+        let config = resolve::Config { tls, allow_private: self.allow_private, dns: None, patience };
+        Resolver::new(&config).map_err(|error| Failure::new(Exit::Unreachable, "network", error, "check the network"))
     }
 
     /// My node, if I gave one.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dsip_proto::envelope::Signer;
-use dsip_proto::identity::SecretKey;
+use dsip_proto::identity::{PublicKey, SecretKey};
 use dsip_proto::turn::Issuer;
 use dsip_proto::wire::Did;
 
@@ -58,6 +58,11 @@ impl NodeHome {
     /// The node's DID.
     pub(crate) fn did(&self) -> &Did {
         &self.did
+    }
+
+    /// Its key.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.key.public()
     }
 
     /// The seed of its key.

@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response, write_response};
+pub(crate) use tokio_tungstenite::tungstenite::handshake::server::Request;
+use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 use tokio_tungstenite::tungstenite::http;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -22,20 +23,52 @@ const MOST_HEADERS: usize = 64;
 /// Kinds of text.
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const DID: &str = "application/did+json";
+pub(crate) const JRD: &str = "application/jrd+json";
 
 const OK: &str = "200 OK";
+const UNCHANGED: &str = "304 Not Modified";
+pub(crate) const BAD_REQUEST: &str = "400 Bad Request";
 pub(crate) const UNAVAILABLE: &str = "503 Service Unavailable";
 
 /// What is answered to a GET.
 pub(crate) struct Page {
-    pub(crate) status: &'static str,
-    pub(crate) kind: &'static str,
+    status: &'static str,
+    kind: &'static str,
     pub(crate) body: String,
+    /// Lines of the head that only this page has.
+    headers: String,
 }
 
 impl Page {
     pub(crate) fn ok(kind: &'static str, body: String) -> Self {
-        Self { status: OK, kind, body }
+        Self { status: OK, kind, body, headers: String::new() }
+    }
+
+    /// A line of text that is not what was asked for.
+    pub(crate) fn status(status: &'static str, says: &str) -> Self {
+        Self { status, ..Self::ok(TEXT, says.to_owned()) }
+    }
+
+    pub(crate) fn nothing() -> Self {
+        Self::status("404 Not Found", "Nothing here.\n")
+    }
+
+    /// Who asks has it already.
+    pub(crate) fn unchanged() -> Self {
+        Self::status(UNCHANGED, "")
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        self.status == OK
+    }
+
+    /// The same with one more line in its head; `value` is ours.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        for part in [name, ": ", value, "\r\n"] {
+            self.headers.push_str(part);
+        }
+        self
     }
 }
 
@@ -43,7 +76,7 @@ impl Page {
 /// more to do. The caller sets the deadline.
 pub(crate) async fn accept<S>(
     mut stream: S,
-    page: impl FnOnce(&str) -> Option<Page>,
+    page: impl FnOnce(&Request) -> Option<Page>,
 ) -> io::Result<Option<WebSocketStream<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -66,7 +99,7 @@ where
 }
 
 /// Reads one request and answers it with a page. The caller sets the deadline.
-pub(crate) async fn answer<S>(mut stream: S, page: impl FnOnce(&str) -> Option<Page>) -> io::Result<()>
+pub(crate) async fn answer<S>(mut stream: S, page: impl FnOnce(&Request) -> Option<Page>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -104,15 +137,13 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<O
 async fn show<S: AsyncWrite + Unpin>(
     stream: &mut S,
     request: &Request,
-    page: impl FnOnce(&str) -> Option<Page>,
+    page: impl FnOnce(&Request) -> Option<Page>,
 ) -> io::Result<()> {
     if request.method() != http::Method::GET {
         return say(stream, "405 Method Not Allowed", TEXT, "Allow: GET\r\n", "Only GET.\n").await;
     }
-    match page(request.uri().path()) {
-        Some(Page { status, kind, body }) => say(stream, status, kind, "", &body).await,
-        None => say(stream, "404 Not Found", TEXT, "", "Nothing here.\n").await,
-    }
+    let Page { status, kind, body, headers } = page(request).unwrap_or_else(Page::nothing);
+    say(stream, status, kind, &headers, &body).await
 }
 
 async fn say<S: AsyncWrite + Unpin>(
@@ -122,10 +153,14 @@ async fn say<S: AsyncWrite + Unpin>(
     header: &str,
     body: &str,
 ) -> io::Result<()> {
+    // RFC 9110, 8.6: what is not sent again has the length it had.
+    let length = if status == UNCHANGED {
+        String::new()
+    } else {
+        format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len())
+    };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{header}\
-         Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 {status}\r\n{length}{header}Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n{body}"
     );
     stream.write_all(head.as_bytes()).await?;
     stream.shutdown().await
@@ -160,8 +195,8 @@ fn parse(head: &[u8]) -> Result<(Request, usize), BadRequest> {
 mod tests {
     use super::*;
 
-    fn front(path: &str) -> Option<Page> {
-        (path == "/").then(|| Page::ok(TEXT, "a node\n".to_owned()))
+    fn front(request: &Request) -> Option<Page> {
+        (request.uri().path() == "/").then(|| Page::ok(TEXT, "a node\n".to_owned()))
     }
 
     async fn answer_to(request: &str) -> String {

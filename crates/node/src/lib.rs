@@ -15,6 +15,7 @@ mod home;
 mod http;
 mod memory;
 mod metrics;
+mod names;
 mod quic;
 mod relay;
 mod roster;
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use dsip_endpoint::dht::{self, Dht, Multiaddr};
 use dsip_endpoint::link::Target;
-use dsip_endpoint::resolve::{self, Resolver};
+use dsip_endpoint::resolve::{self, Domain, Resolver};
 use dsip_endpoint::tls::{Certificate, Expect, Roots, TlsError};
 use dsip_proto::relay::host;
 use dsip_proto::relay::rate::Rate;
@@ -48,6 +49,7 @@ use crate::roster::Roster;
 pub use admission::Limits;
 pub use dsip_media::turn::server::Counts as TurnCounts;
 pub use relay::{Allowance, Counts};
+pub use names::{Register, RegisterError, User};
 pub use store::Error as StoreError;
 pub use turn::{Config as TurnConfig, Limits as TurnLimits};
 
@@ -69,6 +71,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The names and addresses by which clients know this node, besides the one it listens on.
     pub hosts: Vec<String>,
+    /// The domain whose names it hosts: `did:web` documents and aliases of itself and its users. The port is the one at which
+    /// others reach this node; if the system picks the port to listen on, it is that one.
+    pub domain: Option<Domain>,
     /// Where STUN, and TURN over UDP, is answered; by default on the next free port.
     pub stun: Option<SocketAddr>,
     /// Relaying of media.
@@ -104,6 +109,7 @@ impl Config {
             home: home.into(),
             listen,
             hosts: Vec::new(),
+            domain: None,
             stun: None,
             turn: TurnConfig::default(),
             certificate: None,
@@ -213,6 +219,9 @@ pub enum StartError {
     /// The DHT cannot be set up, or cannot listen.
     #[error(transparent)]
     Dht(#[from] dht::Error),
+    /// The names of its domain cannot be read.
+    #[error(transparent)]
+    Names(#[from] RegisterError),
     /// The store cannot be opened.
     #[error("the store in {home}: {source}")]
     Store {
@@ -245,13 +254,17 @@ impl Node {
         let at = tcp.local_addr().map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
         let stun = listen_stun(config.stun, at, config.listen.port() != 0).await?;
 
+        let names = names(&config, &home, at)?;
         let tls = Roots::load(&config.ca)?.ws_client(&Expect::WebPki)?;
         let patience = resolve::PATIENCE;
-        let resolver =
+        let mut resolver =
             Resolver::new(&resolve::Config { tls, allow_private: config.allow_private, dns: None, patience })?;
+        if let Some(names) = &names {
+            resolver = resolver.publishing(names.own_documents());
+        }
         let dht = start_dht(&config, &home, at, &resolver).await?;
 
-        let hosts = hosts(&config.hosts, at.ip());
+        let hosts = hosts(&config, at.ip());
         let mut certificate = Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?;
         if let Some((chain, key)) = &config.certificate {
             certificate = certificate.with_domain(chain, key)?;
@@ -294,6 +307,8 @@ impl Node {
                 .chain(["localhost", "127.0.0.1", "::1"])
                 .flat_map(|host| [format!("{}:{}", bracketed(host), at.port())]),
         );
+        // A port that is forwarded to ours.
+        rules.addresses.extend(config.domain.iter().map(|domain| format!("{}:{}", domain.host(), domain.port())));
         let mut tasks = JoinSet::new();
         let (stop, stopping) = watch::channel(false);
         let (stop_media, media_stopping) = watch::channel(false);
@@ -314,9 +329,12 @@ impl Node {
             certificate.ws_server()?,
             admission.clone(),
             relay.clone(),
-            ws::Front { about, health: health.clone() },
+            ws::Front { about, health: health.clone(), names: names.clone() },
             stopping.clone(),
         ));
+        if let Some(names) = names {
+            tasks.spawn(until(stop.subscribe(), names::watch(names, relay.clone())));
+        }
         let endpoint = quic::listen(udp, &certificate, &home.seed())
             .map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;
         tasks.spawn(quic::serve(endpoint, at.port(), admission.clone(), relay.clone(), stopping.clone()));
@@ -501,11 +519,23 @@ async fn start_dht(
     Ok(start((beside.ip(), 0).into()).await?)
 }
 
-/// The operator's names, then the address listened on if it is one; the first is how the node calls itself.
-fn hosts(configured: &[String], listen: IpAddr) -> Vec<String> {
+/// The operator's names, the domain, then the address listened on if it is one; the first is how the node calls itself.
+fn hosts(config: &Config, listen: IpAddr) -> Vec<String> {
     let own = if listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen };
+    let domain = config.domain.iter().map(|domain| domain.host().to_owned());
     let mut seen = BTreeSet::new();
-    configured.iter().cloned().chain([own.to_string()]).filter(|host| seen.insert(host.clone())).collect()
+    let all = config.hosts.iter().cloned().chain(domain).chain([own.to_string()]);
+    all.filter(|host| seen.insert(host.clone())).collect()
+}
+
+/// The names that the node hosts, if it has a domain.
+fn names(config: &Config, home: &home::NodeHome, at: SocketAddr) -> Result<Option<Arc<names::Names>>, StartError> {
+    let Some(domain) = &config.domain else { return Ok(None) };
+    let domain = if config.listen.port() == 0 { domain.at(at.port()) } else { domain.clone() };
+    if domain.port() != at.port() {
+        tracing::info!(%domain, listen = at.port(), "names are found only if that port of the domain leads here");
+    }
+    Ok(Some(Arc::new(names::Names::open(home.dir().to_path_buf(), domain, home.key())?)))
 }
 
 /// Where TURN is served, as RFC 7065 writes it.

@@ -78,7 +78,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stop
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let metrics = metrics.clone();
         answers.spawn(async move {
-            let page = |path: &str| match path {
+            let page = |request: &http::Request| match request.uri().path() {
                 "/metrics" => Some(http::Page::ok(http::PROMETHEUS, metrics.to_string())),
                 path => health(path, &metrics.health),
             };
@@ -92,9 +92,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stop
 pub(crate) fn health(path: &str, health: &Health) -> Option<http::Page> {
     match (path, health.unready()) {
         ("/healthz", _) | ("/readyz", None) => Some(http::Page::ok(http::TEXT, "ok\n".to_owned())),
-        ("/readyz", Some(why)) => {
-            Some(http::Page { status: http::UNAVAILABLE, kind: http::TEXT, body: format!("{why}\n") })
-        }
+        ("/readyz", Some(why)) => Some(http::Page::status(http::UNAVAILABLE, &format!("{why}\n"))),
         _ => None,
     }
 }

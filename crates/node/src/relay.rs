@@ -57,6 +57,11 @@ pub(crate) enum Input {
         did: Did,
         document: Option<Document>,
     },
+    /// What this node itself publishes about a DID of its domain.
+    Vouched {
+        did: Did,
+        document: Option<Document>,
+    },
     /// What [`Roster`] says has changed.
     Admit,
     /// Connections from here are not wanted any more.
@@ -299,6 +304,8 @@ impl Driver {
                 invites: Rate::per_minute(allowed.max_invites),
                 connections: allowed.max_connections,
             },
+            Input::Vouched { document: Some(document), .. } => return self.host.know(document.clone()),
+            Input::Vouched { did, document: None } => return self.host.unknow(did),
         };
         self.host.handle(now, input, out);
     }

@@ -19,6 +19,7 @@ use crate::GRACE;
 use crate::admission::{self, Admission, Place};
 use crate::http;
 use crate::metrics::{self, Health};
+use crate::names::Names;
 use crate::relay::{Input, Relay};
 
 /// What is said to those who come with a browser.
@@ -26,13 +27,14 @@ use crate::relay::{Input, Relay};
 pub(crate) struct Front {
     pub(crate) about: Arc<str>,
     pub(crate) health: Health,
+    pub(crate) names: Option<Arc<Names>>,
 }
 
 impl Front {
-    fn page(&self, path: &str) -> Option<http::Page> {
-        match path {
+    fn page(&self, request: &http::Request) -> Option<http::Page> {
+        match request.uri().path() {
             "/" => Some(http::Page::ok(http::TEXT, self.about.to_string())),
-            path => metrics::health(path, &self.health),
+            path => metrics::health(path, &self.health).or_else(|| self.names.as_ref()?.page(request)),
         }
     }
 }
@@ -95,5 +97,5 @@ async fn handshake(
     tcp.set_nodelay(true)?; // WS-9
     // Boxed, because every move from here on would leave a copy's room in the connection's task.
     let secured = Box::new(acceptor.accept(tcp).await?);
-    http::accept(secured, |path| front.page(path)).await
+    http::accept(secured, |request| front.page(request)).await
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 pub(crate) mod settings;
+mod user;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use dsip_endpoint::dht;
 use dsip_endpoint::link::Target;
+use dsip_endpoint::resolve::Domain;
 use dsip_node::{Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
 use dsip_proto::relay::rate::Rate;
 use serde::Serialize;
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// A name or address by which others reach this node; the first is how it calls itself; may be repeated
     #[arg(long, value_name = "HOST", env = "DSIP_HOST", value_delimiter = ',')]
     host: Vec<String>,
+    /// The domain whose names this node hosts, as others reach it: example.org, or example.org:7443 if that is not port 443
+    #[arg(long, value_name = "HOST[:PORT]", env = "DSIP_DOMAIN")]
+    domain: Option<Domain>,
     /// Address and port for the DHT (TCP) [default: the next free port]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_DHT_LISTEN")]
     dht_listen: Option<SocketAddr>,
@@ -123,6 +128,8 @@ enum Action {
     CheckConfig,
     #[command(flatten)]
     Admin(admin::Command),
+    /// Give names at the domain to people, and take them away; a node that runs need not be restarted
+    User(user::Args),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -156,6 +163,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     match args.action {
         Some(Action::CheckConfig) => return check(out, &config, args.settings),
         Some(Action::Admin(command)) => return admin::run(&config.home, out, command).await,
+        Some(Action::User(args)) => return user::run(out, &config, args),
         None => {}
     }
     let mut patience = Duration::from_secs(args.drain.into());
@@ -204,6 +212,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
     };
     let mut config = Config {
         hosts: args.host.clone(),
+        domain: args.domain.clone(),
         stun: args.stun_listen,
         turn: TurnConfig {
             enabled: !args.no_turn,
@@ -323,6 +332,7 @@ impl From<StartError> for Failure {
             StartError::Store { home, source } => {
                 Self::home(home, source, "see that no other node runs there, and that the disk is well")
             }
+            StartError::Names(error) => error.into(),
             StartError::Tls(error) => Self::usage("certificate", error, "check --certificate, --key and --ca"),
             StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
             error => Self::fault("node", error, "try again"),

@@ -1,9 +1,10 @@
 //! Who the owner of a home is: identity key, device key, and the delegations between them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use dsip_proto::envelope::{Supported, Verifier};
-use dsip_proto::identity::{self, Delegation, Documents, KeyId, SecretKey};
+use dsip_proto::identity::{self, Delegation, Document, Documents, KeyId, PublicKey, SecretKey};
 use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::{Did, Envelope};
 use serde::{Deserialize, Serialize};
@@ -141,11 +142,7 @@ impl Home {
     /// [`Error::WrongPassphrase`]; [`Error::Missing`] on a device that only has a device key.
     pub fn unlock(&self, passphrase: &Passphrase) -> Result<(SecretKey, KeyId), Error> {
         let path = self.path("identity.key");
-        let stored: Option<IdentityKey> = store::read(&path, "dsip/identity-key", Access::Owner)?;
-        let stored = stored.ok_or_else(|| Error::Missing {
-            path: self.dir().into(),
-            what: "the identity key is not on this device",
-        })?;
+        let stored = self.sealed_identity()?;
         let secret = stored.sealed.open(&stored.kid, passphrase).map_err(|shut| match shut {
             Shut::WrongPassphrase => Error::WrongPassphrase { path: path.clone() },
             Shut::Malformed => Error::Corrupted { path: path.clone(), what: "not a sealed key".into() },
@@ -153,6 +150,46 @@ impl Home {
         let kid = stored.kid.parse().ok();
         let key = <&[u8; 32]>::try_from(secret.as_slice()).ok().map(SecretKey::from_bytes);
         key.zip(kid).ok_or(Error::Corrupted { path, what: "what was sealed is not a key".into() })
+    }
+
+    /// Takes on a name: from then on the identity is the DID of `document`, which has to list the identity's key.
+    ///
+    /// The devices that the identity delegated to are delegated to anew: this one for `lifetime` seconds, others for as long as
+    /// before. Those have to [`adopt`](Self::adopt) the result. Doing it again renews.
+    ///
+    /// # Errors
+    /// [`Error::Name`] if the document lists other keys; [`Error::Missing`] on a device that only has a device key.
+    pub fn take_name(
+        &self,
+        passphrase: &Passphrase,
+        document: &Document,
+        now: Now,
+        lifetime: u64,
+    ) -> Result<Profile, Error> {
+        let (key, _) = self.unlock(passphrase)?;
+        let kid = listed(document, &key.public()).ok_or_else(|| Error::Name { did: document.did().clone() })?;
+        let sealed = self.sealed_identity()?.sealed;
+        let sealed = sealed.reseal(key.to_bytes().as_slice(), &kid.to_string(), passphrase)?;
+        let _guard = store::lock(self.dir())?;
+        let mut profile = self.profile()?;
+        let from = now.wall.secs();
+        let own = (profile.device.clone(), from.saturating_add(lifetime));
+        let claims = self.delegations()?;
+        let claims = claims.iter().filter_map(Delegation::claimed).filter(|claim| claim.expires_at > from);
+        let others =
+            claims.map(|claim| (claim.device, claim.expires_at)).filter(|(device, _)| *device != profile.device);
+        let delegations: BTreeMap<Did, u64> = others.chain([own]).collect();
+        let delegations = delegations
+            .iter()
+            .map(|(device, until)| identity::delegate(&key, &kid, device, &CAPABILITIES, from, *until))
+            .collect::<Vec<_>>();
+        // A crash between two of these leaves a home that takes the name when asked again.
+        let sealed = IdentityKey { kid: kid.to_string(), sealed };
+        store::write(&self.path("identity.key"), "dsip/identity-key", Access::Owner, &sealed)?;
+        self.write_delegations(&delegations)?;
+        profile.identity = Some(kid.did().clone());
+        self.write_profile(&profile)?;
+        Ok(profile)
     }
 
     /// The passphrase that lies in the home, if it was made for unattended use.
@@ -196,7 +233,13 @@ impl Home {
         if claim.device != profile.device {
             return Err(refuse(&format!("it is for {}, this device is {}", claim.device, profile.device)));
         }
-        if profile.identity.as_ref().is_some_and(|identity| *identity != claim.subject) {
+        let before = profile.identity.as_ref().filter(|identity| **identity != claim.subject);
+        // An identity that has taken on a name is still the same if the name's document lists its key.
+        let is_same = |before: &Did| {
+            let key = PublicKey::of_did(before).ok();
+            key.zip(documents.get(&claim.subject)).is_some_and(|(key, document)| listed(document, &key).is_some())
+        };
+        if before.is_some_and(|before| !is_same(before)) {
             return Err(refuse("this device belongs to another identity already"));
         }
         let mut verifier = Verifier::new(Supported::default(), Seed::new(*random()?));
@@ -204,7 +247,7 @@ impl Home {
         let verdict = verifier.may_act(&claim.subject, &profile.device, now, documents);
         verdict.map_err(|code| refuse(&format!("it does not hold ({code})")))?;
         self.keep(delegation, now)?;
-        if profile.identity.is_none() {
+        if profile.identity.as_ref() != Some(&claim.subject) {
             profile.identity = Some(claim.subject);
             self.write_profile(&profile)?;
         }
@@ -234,7 +277,8 @@ impl Home {
         let new = Delegation::claimed(delegation);
         all.retain(|old| {
             Delegation::claimed(old).is_some_and(|old| {
-                let renewed = new.as_ref().is_some_and(|new| new.subject == old.subject && new.device == old.device);
+                // Also under another name: a device acts for one identity.
+                let renewed = new.as_ref().is_some_and(|new| new.device == old.device);
                 old.expires_at > now.wall.secs() && !renewed
             })
         });
@@ -243,6 +287,12 @@ impl Home {
             return Err(Error::Delegation { what: format!("there are {MAX_DELEGATIONS} already") });
         }
         self.write_delegations(&all)
+    }
+
+    fn sealed_identity(&self) -> Result<IdentityKey, Error> {
+        let stored = store::read(&self.path("identity.key"), "dsip/identity-key", Access::Owner)?;
+        let what = "the identity key is not on this device";
+        stored.ok_or_else(|| Error::Missing { path: self.dir().into(), what })
     }
 
     fn create_with(&self, make: impl FnOnce(&Self) -> Result<Profile, Error>) -> Result<Profile, Error> {
@@ -272,6 +322,12 @@ impl Home {
         let values = values.map_err(|error| Error::Corrupted { path: path.clone(), what: error.to_string() })?;
         store::write(&path, "dsip/delegations", Access::Directory, &values)
     }
+}
+
+/// The name that `document` has for `key`, if it lists it (RES-2).
+fn listed(document: &Document, key: &PublicKey) -> Option<KeyId> {
+    let kid = |id: &str| KeyId::new(document.did().clone(), id.split_once('#')?.1).ok();
+    document.methods().iter().filter_map(|method| kid(&method.id)).find(|kid| document.key(kid) == Some(key))
 }
 
 /// A key from the system's randomness.
@@ -369,6 +425,45 @@ mod tests {
         assert_eq!(joined.identity, alice.identity);
         assert_eq!(laptop.delegations().expect("read"), [delegation]);
         assert_eq!(phone.delegations().expect("read").len(), 2);
+    }
+
+    #[test]
+    fn an_identity_takes_on_a_name_that_lists_its_key_and_its_devices_follow() {
+        let ((_a, phone), (_b, laptop)) = (home(), home());
+        let alice = phone.create(Some("Alice"), &Guard::Unattended, now(), YEAR).expect("made");
+        let device = laptop.create_device(None).expect("made").device;
+        let passphrase = phone.stored_passphrase().expect("readable").expect("there");
+        let (key, kid) = phone.unlock(&passphrase).expect("unlocked");
+        let joined = phone.delegate(&key, &kid, &device, now(), 1_000).expect("signed");
+        laptop.adopt(&joined, &Documents::default(), now()).expect("adopted");
+
+        let did: Did = "did:web:example.org:users:alice".parse().expect("a DID");
+        let of_another = fresh_key().expect("a key").public();
+        let foreign = Document::new(did.clone(), "key-1", of_another, Vec::new());
+        assert!(matches!(phone.take_name(&passphrase, &foreign, now(), YEAR), Err(Error::Name { .. })));
+        assert_eq!(phone.profile().expect("read"), alice);
+        let document = Document::new(did.clone(), "key-1", key.public(), Vec::new());
+        for _ in 0..2 {
+            let named = phone.take_name(&passphrase, &document, now(), YEAR).expect("taken");
+            assert_eq!(named, Profile { identity: Some(did.clone()), ..alice.clone() });
+        }
+        let (_, kid) = phone.unlock(&passphrase).expect("unlocked");
+        assert_eq!(kid.to_string(), format!("{did}#key-1"));
+        let made = phone.delegations().expect("read");
+        let claims: Vec<Delegation> = made.iter().filter_map(Delegation::claimed).collect();
+        assert!(claims.iter().all(|claim| claim.subject == did), "{claims:?}");
+        let until = |of: &Did| claims.iter().find(|claim| claim.device == *of).expect("delegated to").expires_at;
+        assert_eq!(until(&alice.device), now().wall.secs() + YEAR);
+        assert_eq!(until(&device), now().wall.secs() + 1_000);
+
+        let for_laptop = made.iter().find(|made| Delegation::claimed(made).is_some_and(|claim| claim.device == device));
+        let mut documents = Documents::default();
+        documents.insert(foreign);
+        let for_laptop = for_laptop.expect("delegated to");
+        assert!(laptop.adopt(for_laptop, &documents, now()).is_err(), "the name is another's");
+        documents.insert(document);
+        assert_eq!(laptop.adopt(for_laptop, &documents, now()).expect("adopted").identity, Some(did));
+        assert_eq!(laptop.delegations().expect("read"), std::slice::from_ref(for_laptop));
     }
 
     #[test]

@@ -47,11 +47,13 @@ pub enum Part {
     Peers,
     /// What this device published about itself, and its sequence number.
     Published,
+    /// In a node's home: who has a name at its domain.
+    Names,
 }
 
 /// Which of the files that a part was stored in one after another: each is written anew, and moved to its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     modified: Option<std::time::SystemTime>,
     /// Two may be stored within one tick of the file system's clock.
     #[cfg(unix)]
@@ -118,6 +120,12 @@ pub enum Error {
     Delegation {
         /// What is wrong with it.
         what: String,
+    },
+    /// A DID's document does not list the key of this home's identity.
+    #[error("{did} is not this identity: its document lists other keys")]
+    Name {
+        /// The DID.
+        did: dsip_proto::wire::Did,
     },
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
@@ -193,7 +201,10 @@ impl Home {
     }
 
     /// Like [`load`](Self::load), with the [`Stamp`] of what was read.
-    pub(crate) fn load_stamped<T: DeserializeOwned + Default>(&self, part: Part) -> Result<(T, Option<Stamp>), Error> {
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_stamped<T: DeserializeOwned + Default>(&self, part: Part) -> Result<(T, Option<Stamp>), Error> {
         store::make_dir(&self.dir)?;
         let _guard = store::lock(&self.dir)?;
         Ok((self.load(part)?, self.stamp(part)))
@@ -209,7 +220,8 @@ impl Home {
     }
 
     /// What tells one content of `part` from the next, whatever program stored it; none if nothing was.
-    pub(crate) fn stamp(&self, part: Part) -> Option<Stamp> {
+    #[must_use]
+    pub fn stamp(&self, part: Part) -> Option<Stamp> {
         let about = std::fs::metadata(self.path(part.file())).ok()?;
         Some(Stamp {
             modified: about.modified().ok(),
@@ -229,6 +241,7 @@ impl Part {
             Self::Contacts => "contacts.json",
             Self::Peers => "peers.json",
             Self::Published => "published.json",
+            Self::Names => "names.json",
         }
     }
 
@@ -237,6 +250,7 @@ impl Part {
             Self::Contacts => "dsip/contacts",
             Self::Peers => "dsip/peers",
             Self::Published => "dsip/published",
+            Self::Names => "dsip/names",
         }
     }
 }

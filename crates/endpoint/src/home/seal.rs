@@ -122,6 +122,11 @@ impl Sealed {
         })
     }
 
+    /// Seals another secret, or the same under another label, at the same cost.
+    pub(super) fn reseal(&self, secret: &[u8], label: &str, passphrase: &Passphrase) -> Result<Self, Error> {
+        Self::seal(secret, label, passphrase, self.work)
+    }
+
     /// Opens what [`Sealed::seal`] sealed under the same label and passphrase.
     pub(super) fn open(&self, label: &str, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, Shut> {
         let decode = |text: &str| Base64UrlUnpadded::decode_vec(text).map_err(|_| Shut::Malformed);

@@ -15,6 +15,10 @@ use serde_json::Value;
 pub const REL: &str = "urn:dsip:did";
 /// ALS-1: an alias has at most this many characters.
 const MAX_LEN: usize = 256;
+/// The port that is not written.
+const HTTPS: u16 = 443;
+/// The path under which the documents of a domain's users are.
+const USERS: &str = "users";
 /// ALS-3: entries of a WebFinger answer that are looked at.
 const MAX_LINKS: usize = 64;
 
@@ -30,6 +34,18 @@ pub struct Alias {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an alias; it looks like bob@example.com")]
 pub struct AliasError(String);
+
+/// Where a domain's names are looked up: `HOST[:PORT]`, port 443 where none is given.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Domain {
+    host: String,
+    port: Option<u16>,
+}
+
+/// The text is not a domain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a domain; it looks like example.com or example.com:8443, and is never an address")]
+pub struct DomainError(String);
 
 /// What a domain's answer about an alias is worth.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +72,18 @@ impl Alias {
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
+    }
+
+    /// Whether it names a port.
+    #[must_use]
+    pub fn has_port(&self) -> bool {
+        self.port.is_some()
+    }
+
+    /// Where it is looked up.
+    #[must_use]
+    pub fn place(&self) -> Domain {
+        Domain { host: self.domain.clone(), port: self.port.filter(|port| *port != HTTPS) }
     }
 
     /// ALS-3: where WebFinger answers about it.
@@ -100,6 +128,80 @@ impl FromStr for Alias {
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.user, self.domain)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl Domain {
+    /// The host name.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(HTTPS)
+    }
+
+    /// The same host at another port.
+    #[must_use]
+    pub fn at(&self, port: u16) -> Self {
+        Self { host: self.host.clone(), port: Some(port).filter(|port| *port != HTTPS) }
+    }
+
+    /// The DID of the domain itself (ID-20).
+    #[must_use]
+    pub fn did(&self) -> Did {
+        let port = self.port.map(|port| format!("%3A{port}")).unwrap_or_default();
+        #[expect(clippy::expect_used, reason = "a host name and a port satisfy the syntax of ID-1")]
+        format!("did:web:{}{port}", self.host).parse().expect("a did:web is a DID")
+    }
+
+    /// The alias of somebody who has a name here; none if `user` is no name (ALS-1).
+    #[must_use]
+    pub fn alias(&self, user: &str) -> Option<Alias> {
+        let alias = Alias { user: user.to_owned(), domain: self.host.clone(), port: self.port };
+        (is_user(user) && alias.to_string().len() <= MAX_LEN).then_some(alias)
+    }
+
+    /// The DID of somebody who has a name here (ID-20); none if `user` is no name (ALS-1).
+    #[must_use]
+    pub fn user_did(&self, user: &str) -> Option<Did> {
+        self.alias(user)?;
+        format!("{}:{USERS}:{user}", self.did()).parse().ok()
+    }
+
+    /// Whose DID this is, if it is one of [`user_did`](Self::user_did)'s.
+    #[must_use]
+    pub fn user_of<'a>(&self, did: &'a Did) -> Option<&'a str> {
+        let (domain, user) = did.as_str().rsplit_once(&format!(":{USERS}:"))?;
+        (domain == self.did().as_str() && is_user(user)).then_some(user)
+    }
+}
+
+impl FromStr for Domain {
+    type Err = DomainError;
+
+    fn from_str(text: &str) -> Result<Self, DomainError> {
+        let refused = || DomainError(text.chars().take(48).filter(|c| !c.is_control()).collect());
+        let lower = text.trim().to_ascii_lowercase();
+        let (host, port) = match lower.split_once(':') {
+            Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port > 0).ok_or_else(refused)?)),
+            None => (lower.as_str(), None),
+        };
+        if !is_domain(host) {
+            return Err(refused());
+        }
+        Ok(Self { host: host.to_owned(), port: port.filter(|port| *port != HTTPS) })
+    }
+}
+
+impl fmt::Display for Domain {
+    /// As it stands in a URL, and behind the `@` of an alias.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
@@ -185,6 +287,30 @@ mod tests {
                 .starts_with("https://example.com:8443/.well-known/webfinger?resource=acct%3Abob.b%40example.com&")
         );
         assert_eq!(alias.txt(), None);
+    }
+
+    #[test]
+    fn id_20_a_domain_names_itself_and_its_users() {
+        let of = |text: &str| text.parse::<Domain>().expect(text);
+        let bob = |text: &str| of(text).user_did("bob").expect("a name").to_string();
+        assert_eq!(bob("Example.com"), "did:web:example.com:users:bob");
+        assert_eq!(bob("example.com:443"), "did:web:example.com:users:bob");
+        assert_eq!(bob("example.com:8443"), "did:web:example.com%3A8443:users:bob");
+        assert_eq!(of("example.com:8443").did().as_str(), "did:web:example.com%3A8443");
+        assert_eq!(of("example.com").alias("bob").expect("a name").to_string(), "bob@example.com");
+        let domain = of("example.com:8443");
+        let did = domain.user_did("users").expect("a name");
+        assert_eq!(domain.user_of(&did), Some("users"));
+        assert_eq!(of("example.com").user_of(&did), None);
+        assert_eq!(domain.user_of(&"did:web:example.com%3A8443:users:a:b".parse().expect("a DID")), None);
+        assert_eq!("bob@example.com:443".parse::<Alias>().expect("an alias").place(), of("example.com"));
+        for user in ["", ".", "..", "a..b", "Bob", "b/b", "b%2fb", "b:b", "böb", &"b".repeat(64)] {
+            assert_eq!(domain.user_did(user), None, "{user}");
+        }
+        for text in ["", "127.0.0.1", "[::1]", "a b", "example.com:0", "example.com:x", "example.com/x", "https://a.b"]
+        {
+            assert!(text.parse::<Domain>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::Semaphore;
 
-pub use alias::{Alias, AliasError, AnswerError, REL, read_txt, read_webfinger};
+pub use alias::{Alias, AliasError, AnswerError, Domain, DomainError, REL, read_txt, read_webfinger};
 pub use locate::{Candidate, Located, Source, Target, TargetError};
 pub use web::{FetchError, MAX_BYTES};
 
@@ -74,7 +74,13 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
+    /// Documents that need no fetching because they are published by this very program.
+    own: Option<OwnDocuments>,
 }
+
+/// What a program publishes itself: nothing for a DID that is not its to answer for, otherwise the document, or that there
+/// is none.
+pub type OwnDocuments = Arc<dyn Fn(&Did) -> Option<Option<Document>> + Send + Sync>;
 
 struct Inner {
     web: web::Web,
@@ -176,7 +182,14 @@ impl Resolver {
             kept: Mutex::new(BTreeMap::new()),
             fetches: Semaphore::new(MAX_FETCHES),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), own: None })
+    }
+
+    /// The same, except that `own` is asked first. A server that fetched its own documents would depend on its own name, its
+    /// certificate and the way back through its router, and would believe what it has just replaced.
+    #[must_use]
+    pub fn publishing(self, own: OwnDocuments) -> Self {
+        Self { own: Some(own), ..self }
     }
 
     /// The document of `did`: derived, from the cache, or fetched.
@@ -263,6 +276,10 @@ impl Resolver {
 
     async fn fetched(&self, did: &Did) -> Result<Resolved, ResolveError> {
         let url = document_url(did).map_err(|_| ResolveError::Url)?;
+        if let Some(own) = self.own.as_ref().and_then(|own| own(did)) {
+            let document = own.ok_or_else(|| FetchError::NotFound("this node".to_owned()))?;
+            return Ok(Resolved { document: Arc::new(document), origin: Origin::Web { url, age: Duration::ZERO } });
+        }
         // Whoever holds the slot fetches; others with the same question wait for its answer.
         let slot = self.slot(did);
         let mut slot = slot.lock().await;

@@ -77,6 +77,20 @@ impl Host {
 
     pub(super) fn answered(&mut self, now: Now, did: &Did, document: Option<Document>, out: &mut Vec<Output>) {
         let Some(asked) = self.asked.remove(did) else { return }; // late, or twice
+        // What the operator has vouched for in the meantime stands.
+        if self.documents.get(did).is_none() {
+            self.believe(now, did, document);
+        }
+        for conn in asked.waiting {
+            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            connection.lacking.remove(did);
+            if connection.lacking.is_empty() {
+                self.unpark(now, conn, out);
+            }
+        }
+    }
+
+    fn believe(&mut self, now: Now, did: &Did, document: Option<Document>) {
         let kept = if document.is_some() { DOCUMENT_KEPT } else { MISSING_KEPT };
         if self.known.len() >= MAX_DOCUMENTS
             && let Some((due, oldest)) = self.forget.pop_first()
@@ -90,13 +104,6 @@ impl Host {
         self.forget.insert((until, did.clone()));
         if let Some(document) = document {
             self.documents.insert(document);
-        }
-        for conn in asked.waiting {
-            let Some(connection) = self.connections.get_mut(&conn) else { continue };
-            connection.lacking.remove(did);
-            if connection.lacking.is_empty() {
-                self.unpark(now, conn, out);
-            }
         }
     }
 

@@ -351,9 +351,18 @@ impl Host {
         self.hosted.restore(now, subscriptions, records, policies);
     }
 
-    /// Keeps the relay's own document, or one that the operator vouches for; it is never fetched.
+    /// Keeps the relay's own document, or one that the operator vouches for; it is never fetched. The last one counts.
     pub fn know(&mut self, document: Document) {
+        self.unknow(document.did());
         self.documents.insert(document);
+    }
+
+    /// Ends that.
+    pub fn unknow(&mut self, did: &Did) {
+        if let Some(until) = self.known.remove(did) {
+            self.forget.remove(&(until, did.clone()));
+        }
+        self.documents.remove(did);
     }
 
     /// Takes one input, after whatever became due before it, and appends what is to be done.

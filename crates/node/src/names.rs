@@ -1,0 +1,354 @@
+//! The names of a node's domain: `did:web` documents and WebFinger, for the node itself and for its users.
+//!
+//! ```text
+//!  dsip node user add ──► names.json in the node's home ──► Names ──┬──► GET /.well-known/did.json       the node
+//!                              (Register)                           ├──► GET /users/NAME/did.json        a user
+//!                                                                   ├──► GET /.well-known/webfinger      an alias
+//!                                                                   └──► the relay: whose device is this?
+//! ```
+//!
+//! The file is the truth, whoever changes it, and is looked at with every question; so nobody has to tell a running node. The
+//! relay's rules hold documents of their own, which [`watch`] keeps as they are here: a user who was removed, or whose key
+//! changed, is not believed for minutes more.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dsip_endpoint::home::{self, Home, Part, Stamp};
+use dsip_endpoint::resolve::{Alias, Domain, OwnDocuments, REL};
+use dsip_proto::identity::{Document, PublicKey, Service};
+use dsip_proto::wire::Did;
+use dsip_proto::wire::token::BindingId;
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::http::header::IF_NONE_MATCH;
+use url::form_urlencoded;
+
+use crate::http::{self, Page, Request};
+use crate::relay::{Input, Relay};
+
+/// Names that one node takes. Its relay keeps a document for each.
+const MAX_USERS: usize = 10_000;
+
+/// How often the relay looks whether a name has come, changed or gone.
+const LOOKS: Duration = Duration::from_millis(500);
+
+/// How long others may keep what is answered. A key that was replaced works that much longer, so it is not long.
+const KEPT: &str = "public, max-age=60";
+
+/// What the register's file holds.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Entries {
+    /// The domain that the node last ran with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(default)]
+    users: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    /// The key that signs for the user, as the `did:key` it would be.
+    key: Did,
+    /// When it was entered, in Unix seconds.
+    since: u64,
+}
+
+/// Who has a name at a node's domain. It lies in the node's home; a node that runs sees each change within a second.
+#[derive(Debug, Clone)]
+pub struct Register(Home);
+
+/// Somebody who has a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// Who it makes them: `did:web:DOMAIN:users:NAME`.
+    pub did: Did,
+    /// What people type to call them.
+    pub alias: String,
+    /// The key that signs for them, as the `did:key` it would be.
+    pub key: Did,
+    /// Since when, in Unix seconds.
+    pub since: u64,
+}
+
+/// Why the register does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] home::Error),
+    /// Not a name (ALS-1).
+    #[error("{0:?} is no name: 1 to 63 of a to z, 0 to 9, - and _, with single dots between them")]
+    Name(String),
+    /// Not an Ed25519 `did:key`.
+    #[error("{0} is not a did:key of an Ed25519 key")]
+    Key(Did),
+    /// Somebody has it.
+    #[error("the name {0:?} is taken")]
+    Taken(String),
+    /// Nobody has it.
+    #[error("nobody has the name {0:?}")]
+    Nobody(String),
+    /// There are too many.
+    #[error("there are {MAX_USERS} names already")]
+    Full,
+}
+
+impl Register {
+    /// The register of the node whose home is in `dir`, whether or not there is one yet.
+    #[must_use]
+    pub fn of_node(dir: impl Into<PathBuf>) -> Self {
+        Self(Home::at(dir))
+    }
+
+    /// The domain that the node last ran with, if it ever had one.
+    pub fn domain(&self) -> Result<Option<Domain>, RegisterError> {
+        Ok(self.load()?.domain.and_then(|text| text.parse().ok()))
+    }
+
+    /// Gives `name` to whoever holds `key`. Names are not handed on: a name that is taken has to be removed first.
+    pub fn add(&self, domain: &Domain, name: &str, key: &Did, now: u64) -> Result<User, RegisterError> {
+        if domain.user_did(name).is_none() {
+            return Err(RegisterError::Name(name.to_owned()));
+        }
+        PublicKey::of_did(key).map_err(|_| RegisterError::Key(key.clone()))?;
+        let entry = Entry { key: key.clone(), since: now };
+        self.0.update(Part::Names, |entries: &mut Entries| {
+            if entries.users.contains_key(name) {
+                return Err(RegisterError::Taken(name.to_owned()));
+            }
+            if entries.users.len() >= MAX_USERS {
+                return Err(RegisterError::Full);
+            }
+            entries.users.insert(name.to_owned(), entry.clone());
+            Ok(())
+        })??;
+        User::of(domain, name, &entry).ok_or_else(|| RegisterError::Name(name.to_owned()))
+    }
+
+    /// Takes a name away. Its document is gone with it.
+    pub fn remove(&self, name: &str) -> Result<(), RegisterError> {
+        let removed = self.0.update(Part::Names, |entries: &mut Entries| entries.users.remove(name))?;
+        removed.map(|_| ()).ok_or_else(|| RegisterError::Nobody(name.to_owned()))
+    }
+
+    /// Who has `name`.
+    pub fn user(&self, domain: &Domain, name: &str) -> Result<User, RegisterError> {
+        let entries = self.load()?;
+        let user = entries.users.get(name).and_then(|entry| User::of(domain, name, entry));
+        user.ok_or_else(|| RegisterError::Nobody(name.to_owned()))
+    }
+
+    /// Everybody who has a name, by name.
+    pub fn users(&self, domain: &Domain) -> Result<Vec<User>, RegisterError> {
+        Ok(self.load()?.users.iter().filter_map(|(name, entry)| User::of(domain, name, entry)).collect())
+    }
+
+    /// Notes with which domain the node runs, for those who edit the register.
+    fn runs_with(&self, domain: &Domain) -> Result<(), RegisterError> {
+        let text = domain.to_string();
+        let entries = self.load()?;
+        if entries.domain.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        if let Some(before) = entries.domain.filter(|_| !entries.users.is_empty()) {
+            tracing::warn!(%before, now = %text, "the domain has changed, and the DIDs of everybody who has a name with it");
+        }
+        Ok(self.0.update(Part::Names, |entries: &mut Entries| entries.domain = Some(text))?)
+    }
+
+    fn load(&self) -> Result<Entries, RegisterError> {
+        Ok(self.0.load(Part::Names)?)
+    }
+}
+
+impl User {
+    fn of(domain: &Domain, name: &str, entry: &Entry) -> Option<Self> {
+        let alias = domain.alias(name)?.to_string();
+        Some(Self {
+            name: name.to_owned(),
+            did: domain.user_did(name)?,
+            alias,
+            key: entry.key.clone(),
+            since: entry.since,
+        })
+    }
+}
+
+/// The names that a running node answers for.
+pub(crate) struct Names {
+    register: Register,
+    domain: Domain,
+    node: PublicKey,
+    services: Vec<Service>,
+    known: Mutex<(Option<Stamp>, Arc<Entries>)>,
+}
+
+impl Names {
+    /// Those of `domain`, at the node whose home is in `dir` and whose key is `node`.
+    pub(crate) fn open(dir: PathBuf, domain: Domain, node: PublicKey) -> Result<Self, RegisterError> {
+        let register = Register::of_node(dir);
+        register.runs_with(&domain)?;
+        let (entries, stamp) = register.0.load_stamped(Part::Names)?;
+        let uri = format!("wss://{domain}{}", http::PATH);
+        let services = vec![Service { uri, bindings: vec![BindingId::WS, BindingId::QUIC] }];
+        Ok(Self { register, domain, node, services, known: Mutex::new((stamp, Arc::new(entries))) })
+    }
+
+    /// What is answered to a request; nothing if the path is none of ours.
+    ///
+    /// Whoever has no name, and what can be no name, get the same answer. Pages of any origin may read it, since phones run in
+    /// browsers and all of it is public (RFC 7033, 5).
+    pub(crate) fn page(&self, request: &Request) -> Option<Page> {
+        let uri = request.uri();
+        let page = match uri.path() {
+            "/.well-known/did.json" => Some(Page::ok(http::DID, self.own().to_json())),
+            "/.well-known/webfinger" => match resource(uri.query().unwrap_or_default()) {
+                Some(asked) => self.webfinger(&asked).map(|answer| Page::ok(http::JRD, answer)),
+                None => Some(Page::status(http::BAD_REQUEST, "Which resource?\n")),
+            },
+            path => {
+                let name = path.strip_prefix("/users/")?.strip_suffix("/did.json").unwrap_or_default();
+                self.user(name).map(|document| Page::ok(http::DID, document.to_json()))
+            }
+        };
+        let page = page.map(|page| fresh(request, page)).unwrap_or_else(Page::nothing);
+        Some(page.with("Access-Control-Allow-Origin", "*"))
+    }
+
+    /// The documents that need no fetching.
+    pub(crate) fn own_documents(self: &Arc<Self>) -> OwnDocuments {
+        let names = self.clone();
+        Arc::new(move |did| {
+            if *did == names.domain.did() {
+                return Some(Some(names.own()));
+            }
+            names.domain.user_of(did).map(|name| names.user(name))
+        })
+    }
+
+    /// Every document, and the names as they are now.
+    fn all(&self) -> (Vec<Document>, Arc<Entries>) {
+        let entries = self.current();
+        let users = entries.users.iter().filter_map(|(name, entry)| self.document(name, entry));
+        (std::iter::once(self.own()).chain(users).collect(), entries)
+    }
+
+    fn own(&self) -> Document {
+        Document::new(self.domain.did(), &self.node.to_multibase(), self.node, self.services.clone())
+    }
+
+    fn user(&self, name: &str) -> Option<Document> {
+        self.document(name, self.current().users.get(name)?)
+    }
+
+    fn document(&self, name: &str, entry: &Entry) -> Option<Document> {
+        let key = PublicKey::of_did(&entry.key).ok()?;
+        // The key is its own fragment, so that no two keys of a user ever share one (ROT-4).
+        Some(Document::new(self.domain.user_did(name)?, &key.to_multibase(), key, self.services.clone()))
+    }
+
+    /// ALS-3: which DID an alias leads to. The port is no part of an `acct:` URI; one that is written has to be ours.
+    fn webfinger(&self, asked: &Asked) -> Option<String> {
+        let alias: Alias = asked.resource.strip_prefix("acct:")?.parse().ok()?;
+        let place = alias.place();
+        if place.host() != self.domain.host() || (alias.has_port() && place != self.domain) {
+            return None;
+        }
+        let did = self.user(alias.user())?.did().clone();
+        let links = if asked.wants(REL) { vec![json!({"rel": REL, "href": did})] } else { Vec::new() };
+        let subject = format!("acct:{}@{}", alias.user(), self.domain.host());
+        Some(json!({"subject": subject, "aliases": [did], "links": links}).to_string())
+    }
+
+    /// The register as it is now, or as it was before somebody damaged it.
+    fn current(&self) -> Arc<Entries> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = self.register.0.stamp(Part::Names);
+        if stamp != known.0 {
+            match self.register.0.load_stamped(Part::Names) {
+                Ok((entries, stamp)) => *known = (stamp, Arc::new(entries)),
+                Err(error) => {
+                    tracing::error!(%error, "the names cannot be read; those from before go on");
+                    known.0 = stamp;
+                }
+            }
+        }
+        known.1.clone()
+    }
+}
+
+/// Tells the relay whose documents this node vouches for, now and with each change.
+pub(crate) async fn watch(names: Arc<Names>, relay: Relay) {
+    let (documents, mut before) = names.all();
+    for document in documents {
+        let did = document.did().clone();
+        if relay.inputs.send(Input::Vouched { did, document: Some(document) }).await.is_err() {
+            return;
+        }
+    }
+    loop {
+        tokio::time::sleep(LOOKS).await;
+        let now = names.current();
+        if Arc::ptr_eq(&now, &before) {
+            continue;
+        }
+        let gone = before.users.keys().filter(|name| !now.users.contains_key(*name)).map(|name| (name, None));
+        let changed = now.users.iter().filter(|(name, entry)| before.users.get(*name) != Some(entry));
+        let changed = changed.map(|(name, entry)| (name, names.document(name, entry)));
+        for (name, document) in gone.chain(changed) {
+            let Some(did) = names.domain.user_did(name) else { continue };
+            if relay.inputs.send(Input::Vouched { did, document }).await.is_err() {
+                return;
+            }
+        }
+        before = now;
+    }
+}
+
+/// The query of a WebFinger request (RFC 7033, 4.1).
+struct Asked {
+    resource: String,
+    /// None: every relation.
+    relations: Vec<String>,
+}
+
+impl Asked {
+    fn wants(&self, relation: &str) -> bool {
+        self.relations.is_empty() || self.relations.iter().any(|wanted| wanted == relation)
+    }
+}
+
+/// RFC 7033, 4.2: there has to be one resource.
+fn resource(query: &str) -> Option<Asked> {
+    let mut asked = None;
+    let mut relations = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "resource" if asked.is_none() => asked = Some(value.into_owned()),
+            "resource" => return None,
+            "rel" => relations.push(value.into_owned()),
+            _ => {}
+        }
+    }
+    Some(Asked { resource: asked?, relations })
+}
+
+/// Lets others keep a good page for a while, and ask whether it is still the same.
+fn fresh(request: &Request, page: Page) -> Page {
+    if !page.is_ok() {
+        return page;
+    }
+    let hash = digest::digest(&digest::SHA256, page.body.as_bytes());
+    let tag: String = hash.as_ref().iter().take(12).map(|octet| format!("{octet:02x}")).collect();
+    let tag = format!("\"{tag}\"");
+    let known = request.headers().get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|value| value.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag);
+    let page = if is_known { Page::unchanged() } else { page };
+    page.with("ETag", &tag).with("Cache-Control", KEPT)
+}

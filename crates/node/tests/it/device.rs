@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dsip_endpoint::link::{Link, Stream};
 use dsip_proto::envelope::Signer;
-use dsip_proto::identity::{Delegation, SecretKey, delegate};
+use dsip_proto::identity::{Delegation, KeyId, SecretKey, delegate};
 use dsip_proto::time::Wall;
 use dsip_proto::wire::media::{MediaDescriptor, Transport, VersionBlock};
 use dsip_proto::wire::message::{self, Common};
@@ -47,11 +47,23 @@ impl Device {
 
     /// The device with this key, delegated by this identity.
     pub(crate) fn with_keys(identity: &SecretKey, key: SecretKey) -> Self {
+        Self::under(identity, &identity.public().kid(), key)
+    }
+
+    /// A device of the identity that `seed` stands for, which has the name `did`.
+    pub(crate) fn named(seed: u8, did: &Did) -> Self {
+        let identity = SecretKey::from_bytes(&[seed; 32]);
+        let kid = KeyId::new(did.clone(), &identity.public().to_multibase()).expect("a key id");
+        let mut secret = [seed; 32];
+        secret[1] = 254;
+        Self::under(&identity, &kid, SecretKey::from_bytes(&secret))
+    }
+
+    fn under(identity: &SecretKey, kid: &KeyId, key: SecretKey) -> Self {
         let (did, now) = (key.did(), wall().secs());
-        let capabilities = [Delegation::SIGNALING];
-        let delegation = delegate(identity, &identity.public().kid(), &did, &capabilities, now - 3600, now + 86_400);
-        let kid = key.public().kid();
-        Self { signer: Signer::new(key, kid, vec![delegation]), did, identity: identity.did() }
+        let delegation = delegate(identity, kid, &did, &[Delegation::SIGNALING], now - 3600, now + 86_400);
+        let signer = Signer::new(key.clone(), key.public().kid(), vec![delegation]);
+        Self { signer, did, identity: kid.did().clone() }
     }
 
     /// Says hello for its identity and waits for the relay's.

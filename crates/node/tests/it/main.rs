@@ -7,6 +7,7 @@ mod custody;
 mod device;
 mod hostile;
 mod kill;
+mod names;
 mod operation;
 mod quic;
 mod relayed;

@@ -134,6 +134,7 @@ impl From<home::Error> for Failure {
                 "its document does not list the key of this identity".into(),
                 "give its operator the did:key that `dsip id show` says",
             ),
+            home::Error::Rotation { what } => ("identity".into(), (*what).into(), "see docs/guide/names.md"),
             home::Error::Randomness | home::Error::Memory => ("system".into(), error.to_string(), "try again later"),
         };
         Self::home(input, wrong, remedy)

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use dsip_endpoint::clock;
 use dsip_endpoint::home::{Guard, Home, Profile};
 use dsip_endpoint::qr;
-use dsip_endpoint::resolve::Target;
+use dsip_endpoint::resolve::{FetchError, ResolveError, Target};
 use dsip_proto::identity::{Delegation, Document, Documents};
 use dsip_proto::link;
+use dsip_proto::wire::token::RotationReason;
 use dsip_proto::wire::{Did, Envelope};
 use serde::Serialize;
 use serde_json::Value;
@@ -21,8 +22,8 @@ use crate::passphrase;
 
 const DAY: u64 = 86_400;
 
-/// A delegation file is one envelope; nothing longer is read.
-const MAX_DELEGATION_FILE: u64 = 65_536;
+/// A file with a delegation or a record is one envelope; nothing longer is read.
+const MAX_ENVELOPE_FILE: u64 = 65_536;
 
 /// What `dsip id` takes.
 #[derive(Debug, clap::Args)]
@@ -57,6 +58,8 @@ enum Action {
         #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
         days: u64,
     },
+    /// Replace the key of a did:web identity by a new one
+    Rotate(Rotate),
     /// Make an identity for one context, linked to nothing
     Ephemeral {
         /// Where to keep it [default: a fresh directory that does not outlive the session]
@@ -96,6 +99,22 @@ struct Delegate {
     /// For how many days
     #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rotate {
+    /// Why, as others may see it: scheduled, compromised, lost or policy
+    #[arg(long, value_name = "WHY", default_value = "scheduled")]
+    reason: RotationReason,
+    /// A device that may not act for me any more, such as one that was stolen; may be repeated
+    #[arg(long, value_name = "DEVICE")]
+    without: Vec<Did>,
+    /// For how many days this device may act for the identity
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+    /// Print the record for the operator to enter, instead of handing it in; run this again when they have
+    #[arg(long)]
+    print: bool,
 }
 
 /// Who I am.
@@ -140,6 +159,13 @@ struct Made {
     granted: Granted,
 }
 
+/// A rotation record that was just signed.
+#[derive(Serialize)]
+struct Signed {
+    event: &'static str,
+    envelope: Value,
+}
+
 /// Runs the command.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
     match args.action {
@@ -149,7 +175,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         Action::Delegate(delegate) => make_delegation(globals, out, delegate)?,
         Action::Import { file } => {
             let home = globals.home()?;
-            let delegation = read_delegation(&file)?;
+            let delegation = read_envelope(&file, "dsip id delegate")?;
             let mut documents = Documents::default();
             if let Some(subject) = Delegation::claimed(&delegation).map(|claim| claim.subject)
                 && subject.method() == "web"
@@ -168,6 +194,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
             home.take_name(&passphrase, &document, clock::now(), days * DAY).map_err(Failure::from)?;
             out.event(&Me::of(&home)?);
         }
+        Action::Rotate(args) => rotate(globals, out, &args).await?,
         Action::Ephemeral { dir } => {
             let home = Home::at(match dir {
                 Some(dir) => dir,
@@ -178,6 +205,43 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         }
     }
     Ok(Exit::Done)
+}
+
+/// The record first, the change when the document shows it: whoever is interrupted runs the command again.
+async fn rotate(globals: &Globals, out: &Output, args: &Rotate) -> Result<(), Failure> {
+    let home = globals.home()?;
+    let profile = home.profile().map_err(Failure::from)?;
+    let did = profile.identity.clone().ok_or_else(|| nobody(&profile))?;
+    let passphrase = passphrase::unlock(globals, &home)?;
+    // Asked for anew each time: a document from before the change is of no use.
+    let finish = async || -> Result<bool, Failure> {
+        let document = document(globals, out, &Target::Did(did.clone())).await?;
+        let finished = home.finish_rotation(&passphrase, &document, &args.without, clock::now(), args.days * DAY);
+        Ok(finished.map_err(Failure::from)?.is_some())
+    };
+    if did.method() == "web" && finish().await? {
+        out.event(&Me::of(&home)?);
+        return Ok(());
+    }
+    let record = home.rotate(&passphrase, args.reason.clone(), &args.without, clock::now()).map_err(Failure::from)?;
+    if args.print {
+        let envelope =
+            serde_json::from_str(&record.text()).map_err(|error| Failure::fault("the record", error, "report it"))?;
+        out.event(&Signed { event: "rotation", envelope });
+        return Ok(());
+    }
+    globals.resolver()?.hand_in(&did, &record).await.map_err(|error| match &error {
+        ResolveError::Fetch(FetchError::Refused { .. }) => {
+            Failure::new(Exit::Refused, &did, error, "ask its operator what key they have for you")
+        }
+        _ => Failure::new(Exit::Unreachable, &did, error, "try again, or give its operator what --print prints"),
+    })?;
+    if !finish().await? {
+        let wrong = "its host has taken the record, and its document does not list the new key yet";
+        return Err(Failure::new(Exit::Unreachable, &did, wrong, "run this again later"));
+    }
+    out.event(&Me::of(&home)?);
+    Ok(())
 }
 
 /// The document that has authority over who `name` is.
@@ -243,23 +307,22 @@ fn make_delegation(globals: &Globals, out: &Output, args: Delegate) -> Result<()
     Ok(())
 }
 
-/// Reads what `dsip id delegate` printed, in either of its forms.
-fn read_delegation(file: &Path) -> Result<Envelope, Failure> {
-    let input = file.display();
-    let unreadable =
-        |error: std::io::Error| Failure::usage(file.display(), error, "give the file `dsip id delegate` printed");
+/// Reads an envelope that `command` printed, in either of its forms.
+pub(crate) fn read_envelope(file: &Path, command: &str) -> Result<Envelope, Failure> {
+    let remedy = format!("give the file `{command}` printed");
+    let unreadable = |error: std::io::Error| Failure::usage(file.display(), error, &remedy);
     let mut text = String::new();
     if file == Path::new("-") {
-        std::io::stdin().take(MAX_DELEGATION_FILE).read_to_string(&mut text).map_err(unreadable)?;
+        std::io::stdin().take(MAX_ENVELOPE_FILE).read_to_string(&mut text).map_err(unreadable)?;
     } else {
         let file = std::fs::File::open(file).map_err(unreadable)?;
-        file.take(MAX_DELEGATION_FILE).read_to_string(&mut text).map_err(unreadable)?;
+        file.take(MAX_ENVELOPE_FILE).read_to_string(&mut text).map_err(unreadable)?;
     }
     let parsed = serde_json::from_str::<Value>(&text).ok();
     let envelope = parsed.map(|value| value.get("envelope").cloned().unwrap_or(value));
     envelope
         .and_then(|envelope| Envelope::parse(&envelope.to_string()).ok())
-        .ok_or_else(|| Failure::usage(input, "not a delegation", "give the file `dsip id delegate` printed"))
+        .ok_or_else(|| Failure::usage(file.display(), "not an envelope", &remedy))
 }
 
 /// Names travel in messages and links, and stand on other people's screens.
@@ -353,6 +416,13 @@ impl fmt::Display for Me {
 impl fmt::Display for Scannable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}", self.picture, self.link)
+    }
+}
+
+impl fmt::Display for Signed {
+    /// As for a delegation.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.envelope)
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -73,11 +73,12 @@ pub enum TlsError {
     Refused(#[from] rustls::Error),
 }
 
-/// A node's proof towards those who dial it: the certificate of its own key, and perhaps one for its domain.
-#[derive(Debug)]
+/// A node's proof towards those who dial it: the certificate of its own key, and perhaps one for its domain. Clones are one: what
+/// is replaced in one is replaced in all, and in every configuration made of them.
+#[derive(Debug, Clone)]
 pub struct Certificate {
     own: Arc<CertifiedKey>,
-    domain: Option<Arc<CertifiedKey>>,
+    domain: Arc<RwLock<Option<Arc<CertifiedKey>>>>,
 }
 
 impl Certificate {
@@ -109,18 +110,20 @@ impl Certificate {
         params.serial_number = serial.finalize().get(..16).map(rcgen::SerialNumber::from_slice);
         let certificate = params.self_signed(&key)?;
         let own = CertifiedKey::from_der(vec![certificate.der().clone()], pkcs8.into(), &provider())?;
-        Ok(Self { own: Arc::new(own), domain: None })
+        Ok(Self { own: Arc::new(own), domain: Arc::default() })
     }
 
-    /// The same, and a certificate chain with its key from PEM files, as an operator with a domain has them.
+    /// Takes a certificate chain with its key from PEM files, as an operator with a domain has them, in the place of any before.
+    /// Handshakes from now on show it; connections that are open go on. If the files are of no use, nothing changes.
     ///
     /// Whoever expects the node's own key goes on seeing that; everybody else sees the domain's certificate. They are told
     /// apart by what they can check: the former offer Ed25519 and nothing else, and no public authority certifies that.
-    pub fn with_domain(mut self, chain: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub fn show_domain(&self, chain: &Path, key: &Path) -> Result<(), TlsError> {
         let pem = read(key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(key.display().to_string()))?;
-        self.domain = Some(Arc::new(CertifiedKey::from_der(certificates(chain)?, key, &provider())?));
-        Ok(self)
+        let certified = CertifiedKey::from_der(certificates(chain)?, key, &provider())?;
+        *self.domain.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
+        Ok(())
     }
 
     /// The certificate of the node's own key in PEM form, to be handed out as a root.
@@ -175,23 +178,21 @@ impl Certificate {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])? // WS-9: TLS 1.2 is refused
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(ByScheme { own: self.own.clone(), domain: self.domain.clone() }));
+            .with_cert_resolver(Arc::new(ByScheme(self.clone())));
         config.cert_compressors = Vec::new();
         Ok(config)
     }
 }
 
-/// Chooses the certificate that a client can check; see [`Certificate::with_domain`].
+/// Chooses the certificate that a client can check; see [`Certificate::show_domain`].
 #[derive(Debug)]
-struct ByScheme {
-    own: Arc<CertifiedKey>,
-    domain: Option<Arc<CertifiedKey>>,
-}
+struct ByScheme(Certificate);
 
 impl ResolvesServerCert for ByScheme {
     fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let expects_key = client.signature_schemes().iter().all(|scheme| *scheme == SignatureScheme::ED25519);
-        let certificate = self.domain.as_ref().filter(|_| !expects_key).unwrap_or(&self.own);
+        let domain = self.0.domain.read().unwrap_or_else(PoisonError::into_inner);
+        let certificate = domain.as_ref().filter(|_| !expects_key).unwrap_or(&self.0.own);
         Some(certificate.clone())
     }
 }

@@ -25,13 +25,22 @@ pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) const DID: &str = "application/did+json";
 pub(crate) const JRD: &str = "application/jrd+json";
+pub(crate) const JSON: &str = "application/json";
 
 const OK: &str = "200 OK";
+const DONE: &str = "204 No Content";
 const UNCHANGED: &str = "304 Not Modified";
 pub(crate) const BAD_REQUEST: &str = "400 Bad Request";
+pub(crate) const CONFLICT: &str = "409 Conflict";
 pub(crate) const UNAVAILABLE: &str = "503 Service Unavailable";
 
-/// What is answered to a GET.
+/// What a request may bring; nothing here takes more.
+const LARGEST_BODY: usize = 8 * 1024;
+
+/// What becomes of what a request brings. It may block.
+pub(crate) type Work = Box<dyn FnOnce(String) -> Page + Send>;
+
+/// What is answered.
 pub(crate) struct Page {
     status: &'static str,
     kind: &'static str,
@@ -59,6 +68,11 @@ impl Page {
         Self::status(UNCHANGED, "")
     }
 
+    /// It is done, and there is nothing to say.
+    pub(crate) fn done() -> Self {
+        Self::status(DONE, "")
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         self.status == OK
     }
@@ -77,6 +91,7 @@ impl Page {
 pub(crate) async fn accept<S>(
     mut stream: S,
     page: impl FnOnce(&Request) -> Option<Page>,
+    post: impl FnOnce(&Request) -> Option<Work>,
 ) -> io::Result<Option<WebSocketStream<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -94,6 +109,10 @@ where
             let says = "This path speaks WebSocket.\n";
             say(&mut stream, "426 Upgrade Required", TEXT, "Upgrade: websocket\r\n", says).await.map(|()| None)
         }
+        _ if request.method() == http::Method::POST => match post(&request) {
+            Some(work) => take(&mut stream, &request, rest, work).await.map(|()| None),
+            None => show(&mut stream, &request, page).await.map(|()| None),
+        },
         _ => show(&mut stream, &request, page).await.map(|()| None),
     }
 }
@@ -146,6 +165,33 @@ async fn show<S: AsyncWrite + Unpin>(
     say(stream, status, kind, &headers, &body).await
 }
 
+/// Reads what the request brings, and answers with what becomes of it.
+async fn take<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &Request,
+    mut body: Vec<u8>,
+    work: Work,
+) -> io::Result<()> {
+    let length = request.headers().get(http::header::CONTENT_LENGTH);
+    let Some(length) = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()) else {
+        return say(stream, "411 Length Required", TEXT, "", "How long?\n").await;
+    };
+    if length > LARGEST_BODY {
+        return say(stream, "413 Content Too Large", TEXT, "", "too long\n").await;
+    }
+    while body.len() < length {
+        if stream.read_buf(&mut body).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    body.truncate(length);
+    let page = match String::from_utf8(body) {
+        Ok(text) => tokio::task::spawn_blocking(move || work(text)).await.map_err(io::Error::other)?,
+        Err(_) => Page::status(BAD_REQUEST, "not text\n"),
+    };
+    say(stream, page.status, page.kind, &page.headers, &page.body).await
+}
+
 async fn say<S: AsyncWrite + Unpin>(
     stream: &mut S,
     status: &str,
@@ -153,8 +199,8 @@ async fn say<S: AsyncWrite + Unpin>(
     header: &str,
     body: &str,
 ) -> io::Result<()> {
-    // RFC 9110, 8.6: what is not sent again has the length it had.
-    let length = if status == UNCHANGED {
+    // RFC 9110, 8.6: nothing has no length, and what is not sent again has the length it had.
+    let length = if matches!(status, UNCHANGED | DONE) {
         String::new()
     } else {
         format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len())
@@ -202,7 +248,8 @@ mod tests {
     async fn answer_to(request: &str) -> String {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
         client.write_all(request.as_bytes()).await.expect("written");
-        let accepted = tokio::spawn(async move { accept(server, front).await.map(|socket| socket.is_some()) });
+        let accepted =
+            tokio::spawn(async move { accept(server, front, |_| None).await.map(|socket| socket.is_some()) });
         client.shutdown().await.expect("half closed");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("read");
@@ -218,7 +265,8 @@ mod tests {
             ("\r\n\r\n", "400"),
         ] {
             let (mut client, server) = tokio::io::duplex(1);
-            let accepted = tokio::spawn(async move { accept(server, front).await.map(|socket| socket.is_some()) });
+            let accepted =
+                tokio::spawn(async move { accept(server, front, |_| None).await.map(|socket| socket.is_some()) });
             client.write_all(request.as_bytes()).await.expect("written");
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.expect("read");

@@ -10,6 +10,7 @@
 //! ```
 
 mod admission;
+mod certificate;
 pub mod control;
 mod home;
 mod http;
@@ -79,7 +80,7 @@ pub struct Config {
     /// Relaying of media.
     pub turn: TurnConfig,
     /// A certificate chain and its key in PEM files, for a node with a domain: shown to those who do not expect the node's
-    /// own key.
+    /// own key. The files may be replaced while the node runs.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Where the DHT is served (TCP); by default on the next free port.
     pub dht: Option<SocketAddr>,
@@ -135,7 +136,7 @@ impl Config {
             // Any key of a node's will do to see whether the pair is one.
             let seed = [1; 32];
             let own = dsip_proto::identity::SecretKey::from_bytes(&seed).did();
-            Certificate::self_signed(&seed, own.as_str(), &self.hosts)?.with_domain(chain, key)?;
+            Certificate::self_signed(&seed, own.as_str(), &self.hosts)?.show_domain(chain, key)?;
         }
         let tcp = [Some(self.listen), self.dht, self.turn.tcp, self.turn.tls, self.metrics];
         let udp = [Some(self.listen), self.stun];
@@ -265,9 +266,9 @@ impl Node {
         let dht = start_dht(&config, &home, at, &resolver).await?;
 
         let hosts = hosts(&config, at.ip());
-        let mut certificate = Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?;
+        let certificate = Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?;
         if let Some((chain, key)) = &config.certificate {
-            certificate = certificate.with_domain(chain, key)?;
+            certificate.show_domain(chain, key)?;
         }
         let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
@@ -361,6 +362,10 @@ impl Node {
             started,
         };
         tasks.spawn(until(media_stopping.clone(), control.serve(commands)));
+        if let Some(files) = config.certificate {
+            // Also while it drains: those who stay may have to come back.
+            tasks.spawn(until(media_stopping.clone(), certificate::follow(certificate, files)));
+        }
         if let Some(listener) = metrics {
             let shown = metrics::Metrics {
                 health: health.clone(),

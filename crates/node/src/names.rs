@@ -3,27 +3,37 @@
 //! ```text
 //!  dsip node user add ──► names.json in the node's home ──► Names ──┬──► GET /.well-known/did.json       the node
 //!                              (Register)                           ├──► GET /users/NAME/did.json        a user
+//!                                                                   ├──► GET /users/NAME/key-rotation    why its key is the one
 //!                                                                   ├──► GET /.well-known/webfinger      an alias
 //!                                                                   └──► the relay: whose device is this?
 //! ```
+//!
+//! `POST /users/NAME/key-rotation` replaces a user's key, by a record that the key itself has signed. The rules `NAM-n` are in
+//! `docs/spec/names.md`.
 //!
 //! The file is the truth, whoever changes it, and is looked at with every question; so nobody has to tell a running node. The
 //! relay's rules hold documents of their own, which [`watch`] keeps as they are here: a user who was removed, or whose key
 //! changed, is not believed for minutes more.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dsip_endpoint::clock;
 use dsip_endpoint::home::{self, Home, Part, Stamp};
 use dsip_endpoint::resolve::{Alias, Domain, OwnDocuments, REL};
-use dsip_proto::identity::{Document, PublicKey, Service};
-use dsip_proto::wire::Did;
-use dsip_proto::wire::token::BindingId;
+use dsip_proto::envelope::{Connection, Supported, Verifier};
+use dsip_proto::identity::{Document, Documents, KeyId, PublicKey, Service, successor};
+use dsip_proto::time::{Now, Seed};
+use dsip_proto::wire::token::{BindingId, ProfileId};
+use dsip_proto::wire::{Did, Message};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::http::header::IF_NONE_MATCH;
 use url::form_urlencoded;
 
@@ -32,6 +42,18 @@ use crate::relay::{Input, Relay};
 
 /// Names that one node takes. Its relay keeps a document for each.
 const MAX_USERS: usize = 10_000;
+
+/// A rotation record is not longer. The register holds one for each name.
+const MAX_RECORD: usize = 4_096;
+
+/// Keys of a user that are remembered as not in use any more.
+const MAX_RETIRED: usize = 16;
+
+/// Where users' documents are.
+const USERS: &str = "/users/";
+
+/// Where, beside a document, the record is of how its key came to be the one in use (NAM-6).
+const ROTATION: &str = "key-rotation";
 
 /// How often the relay looks whether a name has come, changed or gone.
 const LOOKS: Duration = Duration::from_millis(500);
@@ -55,6 +77,55 @@ struct Entry {
     key: Did,
     /// When it was entered, in Unix seconds.
     since: u64,
+    /// When the key was last replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotated: Option<u64>,
+    /// The record of that, as it was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+    /// Keys that are not in use any more, the last ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<Did>,
+}
+
+impl Entry {
+    fn new(key: Did, since: u64) -> Self {
+        Self { key, since, rotated: None, record: None, retired: Vec::new() }
+    }
+
+    /// Replaces the key as `record` says. Doing it again is doing it once (NAM-5).
+    fn rotate(&mut self, did: &Did, record: &str, now: Now) -> Result<(), RegisterError> {
+        if self.record.as_deref() == Some(record) {
+            return Ok(());
+        }
+        let refused = |why: &dyn Display| RegisterError::Record(why.to_string());
+        let key = PublicKey::of_did(&self.key).map_err(|_| RegisterError::Key(self.key.clone()))?;
+        let document = document(did.clone(), key, Vec::new());
+        let current = KeyId::new(did.clone(), &key.to_multibase()).map_err(|error| refused(&error))?;
+        let mut documents = Documents::default();
+        documents.insert(document);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| refused(&error))?;
+        let mut verifier = Verifier::new(Supported::new([ProfileId::INTERACTIVE_MEDIA]), Seed::new(seed));
+        // ROT-3 to ROT-5, and that the key in use signed it.
+        let verified = verifier.verify(record, now, &documents, Connection::default());
+        let message = verified.map_err(|verdict| refused(&verdict.code))?.into_message();
+        let Message::KeyRotation(rotation) = message else { return Err(refused(&"it is another kind of message")) };
+        let before: Vec<PublicKey> = self.retired.iter().filter_map(|key| PublicKey::of_did(key).ok()).collect();
+        let next = successor(&rotation, &current, &before).map_err(|error| refused(&error))?;
+        self.retired.push(std::mem::replace(&mut self.key, next.did()));
+        if self.retired.len() > MAX_RETIRED {
+            self.retired.remove(0);
+        }
+        self.rotated = Some(now.wall.secs());
+        self.record = Some(record.to_owned());
+        Ok(())
+    }
+}
+
+/// A document as this node publishes it. The key is its own fragment, so that no two keys of a DID ever share one (NAM-2).
+fn document(did: Did, key: PublicKey, services: Vec<Service>) -> Document {
+    Document::new(did, &key.to_multibase(), key, services)
 }
 
 /// Who has a name at a node's domain. It lies in the node's home; a node that runs sees each change within a second.
@@ -74,6 +145,9 @@ pub struct User {
     pub key: Did,
     /// Since when, in Unix seconds.
     pub since: u64,
+    /// When the key was last replaced, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<u64>,
 }
 
 /// Why the register does not do what it was asked.
@@ -94,6 +168,9 @@ pub enum RegisterError {
     /// Nobody has it.
     #[error("nobody has the name {0:?}")]
     Nobody(String),
+    /// A rotation record that does not hold.
+    #[error("the record is refused: {0}")]
+    Record(String),
     /// There are too many.
     #[error("there are {MAX_USERS} names already")]
     Full,
@@ -117,7 +194,7 @@ impl Register {
             return Err(RegisterError::Name(name.to_owned()));
         }
         PublicKey::of_did(key).map_err(|_| RegisterError::Key(key.clone()))?;
-        let entry = Entry { key: key.clone(), since: now };
+        let entry = Entry::new(key.clone(), now);
         self.0.update(Part::Names, |entries: &mut Entries| {
             if entries.users.contains_key(name) {
                 return Err(RegisterError::Taken(name.to_owned()));
@@ -135,6 +212,23 @@ impl Register {
     pub fn remove(&self, name: &str) -> Result<(), RegisterError> {
         let removed = self.0.update(Part::Names, |entries: &mut Entries| entries.users.remove(name))?;
         removed.map(|_| ()).ok_or_else(|| RegisterError::Nobody(name.to_owned()))
+    }
+
+    /// Replaces the key behind a name as a `key-rotation` record says, which the key in use signed (ROT-5).
+    pub fn rotate(&self, domain: &Domain, name: &str, record: &str, now: Now) -> Result<User, RegisterError> {
+        let nobody = || RegisterError::Nobody(name.to_owned());
+        let did = domain.user_did(name).ok_or_else(nobody)?;
+        if record.len() > MAX_RECORD {
+            return Err(RegisterError::Record(format!("it is longer than {MAX_RECORD} bytes")));
+        }
+        // Once without the lock, so that it is not held for those who sign nothing.
+        let changed = |entries: &mut BTreeMap<String, Entry>| {
+            let entry = entries.get_mut(name).ok_or_else(nobody)?;
+            entry.rotate(&did, record, now)?;
+            User::of(domain, name, entry).ok_or_else(nobody)
+        };
+        changed(&mut self.load()?.users)?;
+        self.0.update(Part::Names, |entries: &mut Entries| changed(&mut entries.users))?
     }
 
     /// Who has `name`.
@@ -176,6 +270,7 @@ impl User {
             alias,
             key: entry.key.clone(),
             since: entry.since,
+            rotated: entry.rotated,
         })
     }
 }
@@ -187,6 +282,8 @@ pub(crate) struct Names {
     node: PublicKey,
     services: Vec<Service>,
     known: Mutex<(Option<Stamp>, Arc<Entries>)>,
+    /// The node itself has changed something.
+    changed: Notify,
 }
 
 impl Names {
@@ -197,7 +294,7 @@ impl Names {
         let (entries, stamp) = register.0.load_stamped(Part::Names)?;
         let uri = format!("wss://{domain}{}", http::PATH);
         let services = vec![Service { uri, bindings: vec![BindingId::WS, BindingId::QUIC] }];
-        Ok(Self { register, domain, node, services, known: Mutex::new((stamp, Arc::new(entries))) })
+        Ok(Self { register, domain, node, services, known: Mutex::new((stamp, Arc::new(entries))), changed: Notify::new() })
     }
 
     /// What is answered to a request; nothing if the path is none of ours.
@@ -213,12 +310,38 @@ impl Names {
                 None => Some(Page::status(http::BAD_REQUEST, "Which resource?\n")),
             },
             path => {
-                let name = path.strip_prefix("/users/")?.strip_suffix("/did.json").unwrap_or_default();
-                self.user(name).map(|document| Page::ok(http::DID, document.to_json()))
+                let (name, what) = path.strip_prefix(USERS)?.rsplit_once('/').unwrap_or_default();
+                match what {
+                    "did.json" => self.user(name).map(|document| Page::ok(http::DID, document.to_json())),
+                    ROTATION => self.record(name).map(|record| Page::ok(http::JSON, record)),
+                    _ => None,
+                }
             }
         };
         let page = page.map(|page| fresh(request, page)).unwrap_or_else(Page::nothing);
         Some(page.with("Access-Control-Allow-Origin", "*"))
+    }
+
+    /// What becomes of a request that brings something, if it is one of ours: a user's rotation record (NAM-3).
+    pub(crate) fn post(self: &Arc<Self>, request: &Request) -> Option<http::Work> {
+        let path = request.uri().path();
+        let name = path.strip_prefix(USERS)?.strip_suffix(ROTATION)?.strip_suffix('/')?.to_owned();
+        let names = self.clone();
+        Some(Box::new(move |record| {
+            let page = match names.register.rotate(&names.domain, &name, &record, clock::now()) {
+                Ok(_) => {
+                    names.changed.notify_one();
+                    Page::done()
+                }
+                Err(RegisterError::Record(why)) => Page::status(http::CONFLICT, &format!("{why}\n")),
+                Err(RegisterError::File(error)) => {
+                    tracing::error!(%error, "a key cannot be replaced");
+                    Page::status(http::UNAVAILABLE, "The register cannot be written.\n")
+                }
+                Err(_) => Page::nothing(),
+            };
+            page.with("Access-Control-Allow-Origin", "*")
+        }))
     }
 
     /// The documents that need no fetching.
@@ -240,7 +363,11 @@ impl Names {
     }
 
     fn own(&self) -> Document {
-        Document::new(self.domain.did(), &self.node.to_multibase(), self.node, self.services.clone())
+        document(self.domain.did(), self.node, self.services.clone())
+    }
+
+    fn record(&self, name: &str) -> Option<String> {
+        self.current().users.get(name)?.record.clone()
     }
 
     fn user(&self, name: &str) -> Option<Document> {
@@ -249,8 +376,7 @@ impl Names {
 
     fn document(&self, name: &str, entry: &Entry) -> Option<Document> {
         let key = PublicKey::of_did(&entry.key).ok()?;
-        // The key is its own fragment, so that no two keys of a user ever share one (ROT-4).
-        Some(Document::new(self.domain.user_did(name)?, &key.to_multibase(), key, self.services.clone()))
+        Some(document(self.domain.user_did(name)?, key, self.services.clone()))
     }
 
     /// ALS-3: which DID an alias leads to. The port is no part of an `acct:` URI; one that is written has to be ours.
@@ -293,7 +419,8 @@ pub(crate) async fn watch(names: Arc<Names>, relay: Relay) {
         }
     }
     loop {
-        tokio::time::sleep(LOOKS).await;
+        // Nobody has to come within this time: it only passes sooner.
+        drop(timeout(LOOKS, names.changed.notified()).await);
         let now = names.current();
         if Arc::ptr_eq(&now, &before) {
             continue;

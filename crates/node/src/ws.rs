@@ -97,5 +97,6 @@ async fn handshake(
     tcp.set_nodelay(true)?; // WS-9
     // Boxed, because every move from here on would leave a copy's room in the connection's task.
     let secured = Box::new(acceptor.accept(tcp).await?);
-    http::accept(secured, |request| front.page(request)).await
+    let post = |request: &http::Request| front.names.as_ref()?.post(request);
+    http::accept(secured, |request| front.page(request), post).await
 }

@@ -3,6 +3,7 @@
 //! These commands change a file in the node's home. A node that runs sees the change within a second.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use dsip_endpoint::clock;
 use dsip_endpoint::qr;
@@ -13,6 +14,7 @@ use dsip_proto::wire::Did;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
+use crate::id::read_envelope;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,15 @@ enum Action {
         /// The name
         #[arg(value_name = "NAME")]
         name: String,
+    },
+    /// Replace the key behind a name, by the record that its owner's `dsip id rotate --print` printed
+    Rotate {
+        /// The name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The file; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Take a name away; nobody can call it any more
     Remove {
@@ -84,6 +95,11 @@ pub(super) fn run(out: &Output, config: &Config, args: Args) -> Result<Exit, Fai
         }
         Action::List => out.event(&Listed { event: "users", users: register.users(&domain()?)? }),
         Action::Show { name } => out.event(&Shown::of(register.user(&domain()?, &name)?, false)?),
+        Action::Rotate { name, file } => {
+            let record = read_envelope(&file, "dsip id rotate --print")?;
+            let user = register.rotate(&domain()?, &name, &record.text(), clock::now())?;
+            out.event(&Shown::of(user, false)?);
+        }
         Action::Remove { name } => {
             register.remove(&name)?;
             out.event(&Removed { event: "removed", name });
@@ -157,6 +173,9 @@ impl From<RegisterError> for Failure {
                 Self::usage("NAME", error, "choose another, or `dsip node user remove` it first")
             }
             RegisterError::Nobody(_) => Self::usage("NAME", error, "`dsip node user list` shows who has one"),
+            RegisterError::Record(_) => {
+                Self::new(Exit::Refused, "FILE", error, "have its owner run `dsip id rotate --print` again")
+            }
             RegisterError::Full => Self::usage("NAME", error, "remove one first"),
         }
     }

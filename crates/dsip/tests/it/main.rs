@@ -5,6 +5,7 @@ mod conformance;
 mod doctor;
 mod id;
 mod load;
+mod names;
 mod node;
 mod presence;
 mod resolve;

@@ -1,12 +1,13 @@
 //! Who the owner of a home is: identity key, device key, and the delegations between them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dsip_proto::envelope::{Supported, Verifier};
 use dsip_proto::identity::{self, Delegation, Document, Documents, KeyId, PublicKey, SecretKey};
 use dsip_proto::time::{Now, Seed};
-use dsip_proto::wire::{Did, Envelope};
+use dsip_proto::wire::token::RotationReason;
+use dsip_proto::wire::{Did, Envelope, Ulid};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -17,6 +18,12 @@ use super::{Error, Home};
 
 /// More delegations than this are not one person's devices.
 const MAX_DELEGATIONS: usize = 256;
+
+/// The next identity key, while it takes the place of the one in use.
+const NEXT: &str = "identity.next";
+
+/// Devices that a rotation record names. It is information, and the record has to stay short.
+const MAX_NAMED: usize = 8;
 
 /// What a delegation made here allows.
 const CAPABILITIES: [&str; 2] = [Delegation::SIGNALING, Delegation::INTERACTIVE_MEDIA];
@@ -52,6 +59,18 @@ struct IdentityKey {
     kid: String,
     #[serde(flatten)]
     sealed: Sealed,
+}
+
+impl IdentityKey {
+    fn open(&self, path: &Path, passphrase: &Passphrase) -> Result<(SecretKey, KeyId), Error> {
+        let secret = self.sealed.open(&self.kid, passphrase).map_err(|shut| match shut {
+            Shut::WrongPassphrase => Error::WrongPassphrase { path: path.into() },
+            Shut::Malformed => Error::Corrupted { path: path.into(), what: "not a sealed key".into() },
+        })?;
+        let kid = self.kid.parse().ok();
+        let key = <&[u8; 32]>::try_from(secret.as_slice()).ok().map(SecretKey::from_bytes);
+        key.zip(kid).ok_or_else(|| Error::Corrupted { path: path.into(), what: "what was sealed is not a key".into() })
+    }
 }
 
 impl Home {
@@ -143,13 +162,7 @@ impl Home {
     pub fn unlock(&self, passphrase: &Passphrase) -> Result<(SecretKey, KeyId), Error> {
         let path = self.path("identity.key");
         let stored = self.sealed_identity()?;
-        let secret = stored.sealed.open(&stored.kid, passphrase).map_err(|shut| match shut {
-            Shut::WrongPassphrase => Error::WrongPassphrase { path: path.clone() },
-            Shut::Malformed => Error::Corrupted { path: path.clone(), what: "not a sealed key".into() },
-        })?;
-        let kid = stored.kid.parse().ok();
-        let key = <&[u8; 32]>::try_from(secret.as_slice()).ok().map(SecretKey::from_bytes);
-        key.zip(kid).ok_or(Error::Corrupted { path, what: "what was sealed is not a key".into() })
+        stored.open(&path, passphrase)
     }
 
     /// Takes on a name: from then on the identity is the DID of `document`, which has to list the identity's key.
@@ -168,6 +181,87 @@ impl Home {
     ) -> Result<Profile, Error> {
         let (key, _) = self.unlock(passphrase)?;
         let kid = listed(document, &key.public()).ok_or_else(|| Error::Name { did: document.did().clone() })?;
+        self.sign_as(&key, &kid, passphrase, &[], now, lifetime)
+    }
+
+    /// Begins to replace the identity key: makes the next one, keeps it sealed, and signs the record that says so. Nothing
+    /// changes before [`finish_rotation`](Self::finish_rotation). Doing it again signs another record for the same next key.
+    ///
+    /// # Errors
+    /// [`Error::Rotation`] if the identity cannot change its key (ID-14); [`Error::Missing`] where the identity key is not.
+    pub fn rotate(
+        &self,
+        passphrase: &Passphrase,
+        reason: RotationReason,
+        without: &[Did],
+        now: Now,
+    ) -> Result<Envelope, Error> {
+        let (key, kid) = self.unlock(passphrase)?;
+        if kid.did().method() != "web" {
+            let what = "a did:key is its key; take on a name with `dsip id adopt` to have one that can change";
+            return Err(Error::Rotation { what });
+        }
+        let next = match self.next_key(passphrase)? {
+            Some(next) => next,
+            None => {
+                let next = fresh_key()?;
+                let kid = next.public().kid().to_string();
+                let sealed = self.sealed_identity()?.sealed;
+                let sealed = sealed.reseal(next.to_bytes().as_slice(), &kid, passphrase)?;
+                let _guard = store::lock(self.dir())?;
+                store::write(&self.path(NEXT), "dsip/identity-key", Access::Owner, &IdentityKey { kid, sealed })?;
+                next
+            }
+        };
+        let known = self.delegations()?;
+        let devices = known.iter().filter_map(Delegation::claimed).map(|claim| claim.device);
+        let devices = devices.filter(|device| !without.contains(device)).take(MAX_NAMED).collect();
+        let mut rng = Seed::new(*random()?).into_rng();
+        let id = Ulid::generate(now.wall, &mut rng);
+        let record = identity::rotate(&key, &kid, &next.public(), reason, devices, id, now);
+        record.ok_or(Error::Rotation { what: "the key's name has characters that no record can hold" })
+    }
+
+    /// Ends it: if `document` lists the next key, that is the identity key from then on, and every device but those in `without`
+    /// is delegated to anew. `None` if no rotation has begun, or if the document does not list the key yet.
+    ///
+    /// # Errors
+    /// As [`unlock`](Self::unlock), or if a file cannot be written; then doing it again finishes it.
+    pub fn finish_rotation(
+        &self,
+        passphrase: &Passphrase,
+        document: &Document,
+        without: &[Did],
+        now: Now,
+        lifetime: u64,
+    ) -> Result<Option<Profile>, Error> {
+        let Some(next) = self.next_key(passphrase)? else { return Ok(None) };
+        let Some(kid) = listed(document, &next.public()) else { return Ok(None) };
+        let profile = self.sign_as(&next, &kid, passphrase, without, now, lifetime)?;
+        // Last: until then it is all done again when asked again.
+        let path = self.path(NEXT);
+        std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        Ok(Some(profile))
+    }
+
+    /// The key that is to take the place of the identity key, if a rotation has begun.
+    fn next_key(&self, passphrase: &Passphrase) -> Result<Option<SecretKey>, Error> {
+        let path = self.path(NEXT);
+        let stored: Option<IdentityKey> = store::read(&path, "dsip/identity-key", Access::Owner)?;
+        stored.map(|stored| Ok(stored.open(&path, passphrase)?.0)).transpose()
+    }
+
+    /// Makes `key` under the name `kid` the identity key, and delegates with it to all devices but those in `without`: to this
+    /// one for `lifetime` seconds, to others for as long as before.
+    fn sign_as(
+        &self,
+        key: &SecretKey,
+        kid: &KeyId,
+        passphrase: &Passphrase,
+        without: &[Did],
+        now: Now,
+        lifetime: u64,
+    ) -> Result<Profile, Error> {
         let sealed = self.sealed_identity()?.sealed;
         let sealed = sealed.reseal(key.to_bytes().as_slice(), &kid.to_string(), passphrase)?;
         let _guard = store::lock(self.dir())?;
@@ -176,14 +270,14 @@ impl Home {
         let own = (profile.device.clone(), from.saturating_add(lifetime));
         let claims = self.delegations()?;
         let claims = claims.iter().filter_map(Delegation::claimed).filter(|claim| claim.expires_at > from);
-        let others =
-            claims.map(|claim| (claim.device, claim.expires_at)).filter(|(device, _)| *device != profile.device);
+        let others = claims.map(|claim| (claim.device, claim.expires_at));
+        let others = others.filter(|(device, _)| *device != profile.device && !without.contains(device));
         let delegations: BTreeMap<Did, u64> = others.chain([own]).collect();
         let delegations = delegations
             .iter()
-            .map(|(device, until)| identity::delegate(&key, &kid, device, &CAPABILITIES, from, *until))
+            .map(|(device, until)| identity::delegate(key, kid, device, &CAPABILITIES, from, *until))
             .collect::<Vec<_>>();
-        // A crash between two of these leaves a home that takes the name when asked again.
+        // A crash between two of these leaves a home where doing it again does the rest.
         let sealed = IdentityKey { kid: kid.to_string(), sealed };
         store::write(&self.path("identity.key"), "dsip/identity-key", Access::Owner, &sealed)?;
         self.write_delegations(&delegations)?;
@@ -464,6 +558,61 @@ mod tests {
         documents.insert(document);
         assert_eq!(laptop.adopt(for_laptop, &documents, now()).expect("adopted").identity, Some(did));
         assert_eq!(laptop.delegations().expect("read"), std::slice::from_ref(for_laptop));
+    }
+
+    #[test]
+    fn rot_2_a_key_is_replaced_once_the_document_says_so_and_interruptions_lose_nothing() {
+        let (_dir, home) = home();
+        let me = home.create(None, &Guard::Unattended, now(), YEAR).expect("made");
+        let passphrase = home.stored_passphrase().expect("readable").expect("there");
+        let (old, _) = home.unlock(&passphrase).expect("unlocked");
+        let planned = RotationReason::SCHEDULED;
+        let refused = home.rotate(&passphrase, planned.clone(), &[], now());
+        assert!(matches!(refused, Err(Error::Rotation { .. })), "a did:key is its key");
+        let did: Did = "did:web:example.org:users:alice".parse().expect("a DID");
+        let listing = |key: &PublicKey| Document::new(did.clone(), &key.to_multibase(), *key, Vec::new());
+        home.take_name(&passphrase, &listing(&old.public()), now(), YEAR).expect("taken");
+        let (laptop, stolen) = (fresh_key().expect("a key").did(), fresh_key().expect("a key").did());
+        let (_, kid) = home.unlock(&passphrase).expect("unlocked");
+        for device in [&laptop, &stolen] {
+            home.delegate(&old, &kid, device, now(), 1_000).expect("signed");
+        }
+
+        let without = [stolen];
+        let next_of = |record: &Envelope| {
+            let payload: Value = serde_json::from_slice(&record.payload_bytes()).expect("JSON");
+            PublicKey::from_multibase(payload["next_public_key_multibase"].as_str().expect("text")).expect("a key")
+        };
+        let finish = |document| home.finish_rotation(&passphrase, document, &without, now(), YEAR);
+        assert_eq!(finish(&listing(&old.public())).expect("nothing begun"), None);
+        let first = home.rotate(&passphrase, planned.clone(), &without, now()).expect("signed");
+        let again = home.rotate(&passphrase, planned, &without, now()).expect("signed");
+        let next = next_of(&first);
+        assert_eq!(next, next_of(&again), "there is one next key");
+        assert_ne!(next, old.public());
+        assert_eq!(finish(&listing(&old.public())).expect("not yet"), None);
+        assert_eq!(home.unlock(&passphrase).expect("unlocked").0.public(), old.public());
+
+        let kept = std::fs::read(home.dir().join(NEXT)).expect("read");
+        assert_eq!(finish(&listing(&next)).expect("done").expect("done").device, me.device);
+        let (key, kid) = home.unlock(&passphrase).expect("unlocked");
+        assert_eq!((key.public(), kid.fragment()), (next, next.to_multibase().as_str()));
+        // As after a crash just before the end.
+        std::fs::write(home.dir().join(NEXT), kept).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(home.dir().join(NEXT), mode).expect("changed");
+        assert!(finish(&listing(&next)).expect("done again").is_some());
+        assert_eq!(finish(&listing(&next)).expect("nothing left"), None);
+
+        let mut documents = Documents::default();
+        documents.insert(listing(&next));
+        let mut verifier = Verifier::new(Supported::default(), Seed::new(*random().expect("random")));
+        for made in home.delegations().expect("read") {
+            verifier.learn(&made);
+        }
+        for (device, may) in [(&me.device, true), (&laptop, true), (&without[0], false)] {
+            assert_eq!(verifier.may_act(&did, device, now(), &documents).is_ok(), may);
+        }
     }
 
     #[test]

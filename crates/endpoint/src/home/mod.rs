@@ -3,6 +3,7 @@
 //! ```text
 //! profile.json       who I am: the identity (absent until this device is delegated) and my name
 //! identity.key       the identity key, sealed under a passphrase                              0600
+//! identity.next      the key that is to take its place, while that is under way                  0600
 //! unlock             that passphrase, if nobody wants to be asked; may be moved elsewhere     0600
 //! device.key         the device key, in the clear                                             0600
 //! delegations.json   signed statements that a device may act for an identity
@@ -126,6 +127,12 @@ pub enum Error {
     Name {
         /// The DID.
         did: dsip_proto::wire::Did,
+    },
+    /// The identity key cannot be replaced.
+    #[error("{what}")]
+    Rotation {
+        /// Why.
+        what: &'static str,
     },
     /// The system gives no randomness.
     #[error("the system gives no randomness")]

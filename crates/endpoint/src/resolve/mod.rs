@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dsip_proto::identity::{Document, DocumentError, Documents, PublicKey, document_url};
-use dsip_proto::wire::Did;
+use dsip_proto::wire::{Did, Envelope};
 use futures_util::FutureExt as _;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig};
@@ -218,6 +218,18 @@ impl Resolver {
             }
         }
         documents
+    }
+
+    /// Hands a `key-rotation` record to whoever publishes the document of `did` (NAM-3). What that host makes of it shows in the
+    /// document.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`]; [`FetchError::Refused`] with the host's own words, [`FetchError::NotFound`] if it takes no records.
+    pub async fn hand_in(&self, did: &Did, record: &Envelope) -> Result<(), ResolveError> {
+        let url = document_url(did).map_err(|_| ResolveError::Url)?;
+        let beside = url.strip_suffix("did.json").ok_or(ResolveError::Url)?;
+        Ok(self.inner.web.post(&format!("{beside}key-rotation"), record.text()).await?)
     }
 
     /// [`documents`](Self::documents) in the form the DHT wants it.

@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use dsip_proto::reach;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CACHE_CONTROL};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 /// FET-2: the longest document that is read. A DID document has one or two kilobytes.
 pub const MAX_BYTES: usize = 64 * 1024;
+
+/// Of what a server says about its refusal, so much is shown.
+const MAX_WHY: usize = 200;
 
 /// Why a text could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,14 @@ pub enum FetchError {
         host: String,
         /// The status.
         status: u16,
+    },
+    /// The server does not take what it was given.
+    #[error("{host} refuses it: {why}")]
+    Refused {
+        /// The host.
+        host: String,
+        /// Its own words.
+        why: String,
     },
     /// More than [`MAX_BYTES`].
     #[error("{0} sent more than 64 KiB")]
@@ -92,14 +103,7 @@ impl Web {
 
     /// The text at `url`, which has to be an `https` one.
     pub(super) async fn get(&self, url: &str, accept: &'static str) -> Result<Fetched, FetchError> {
-        let url = Url::parse(url)
-            .map_err(|error| FetchError::Unreachable { host: url.to_owned(), why: error.to_string() })?;
-        let host = url.host_str().unwrap_or_default().to_owned();
-        // FET-3: a numeric host goes past the name resolver.
-        let numeric = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if !self.allow_private && numeric.is_ok_and(|ip| !reach::is_public(ip)) {
-            return Err(FetchError::Private(host));
-        }
+        let (host, url) = self.host(url)?;
         let mut answer =
             self.client.get(url).header(ACCEPT, accept).send().await.map_err(|error| failed(&host, &error))?;
         match answer.status() {
@@ -109,16 +113,53 @@ impl Web {
             status => return Err(FetchError::Status { host, status: status.as_u16() }),
         }
         let max_age = answer.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&host, &error))? {
-            if bytes.len() + chunk.len() > MAX_BYTES {
-                return Err(FetchError::TooLarge(host));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let text = String::from_utf8(bytes).map_err(|_| FetchError::NotText(host))?;
+        let text = text(&host, &mut answer).await?;
         Ok(Fetched { text, max_age })
     }
+
+    /// Hands `text` over to `url`.
+    pub(super) async fn post(&self, url: &str, text: String) -> Result<(), FetchError> {
+        let (host, url) = self.host(url)?;
+        let sent = self.client.post(url).header(CONTENT_TYPE, "application/json").body(text).send().await;
+        let mut answer = sent.map_err(|error| failed(&host, &error))?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(FetchError::NotFound(host))
+            }
+            StatusCode::CONFLICT => {
+                let why = self::text(&host, &mut answer).await?;
+                let why = why.chars().take(MAX_WHY).filter(|character| !character.is_control()).collect();
+                Err(FetchError::Refused { host, why })
+            }
+            status => Err(FetchError::Status { host, status: status.as_u16() }),
+        }
+    }
+
+    /// The host that a URL leads to, if it may be asked.
+    fn host(&self, url: &str) -> Result<(String, Url), FetchError> {
+        let url = Url::parse(url)
+            .map_err(|error| FetchError::Unreachable { host: url.to_owned(), why: error.to_string() })?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        // FET-3: a numeric host goes past the name resolver.
+        let numeric = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if !self.allow_private && numeric.is_ok_and(|ip| !reach::is_public(ip)) {
+            return Err(FetchError::Private(host));
+        }
+        Ok((host, url))
+    }
+}
+
+/// FET-2: the body, as far as it is a text that is short enough.
+async fn text(host: &str, answer: &mut Response) -> Result<String, FetchError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(host, &error))? {
+        if bytes.len() + chunk.len() > MAX_BYTES {
+            return Err(FetchError::TooLarge(host.to_owned()));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| FetchError::NotText(host.to_owned()))
 }
 
 /// FET-3: resolves names to public addresses only. What it returns is what is connected to, so there is no second look-up that

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dsip_endpoint::clock;
 use dsip_endpoint::link::{Link, Transport};
 use dsip_endpoint::resolve::{self, Domain, Origin, ResolveError, Resolver};
 use dsip_endpoint::tls::{Expect, Roots, server_name};
 use dsip_node::{Register, RegisterError};
-use dsip_proto::identity::SecretKey;
-use dsip_proto::wire::Did;
+use dsip_proto::identity::{KeyId, SecretKey, rotate};
+use dsip_proto::time::Seed;
+use dsip_proto::wire::token::RotationReason;
+use dsip_proto::wire::{Did, Envelope, Ulid};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -288,4 +291,113 @@ fn als_1_only_names_and_keys_that_can_be_used_are_entered() {
     assert_eq!(register.users(&domain).expect("read").len(), 1);
     register.remove("alice").expect("removed");
     assert!(matches!(register.user(&domain, "alice"), Err(RegisterError::Nobody(_))));
+}
+
+/// Keys of a user, one after another.
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_bytes(&[seed; 32])
+}
+
+/// The record by which `old` makes way for `new`.
+fn record(did: &Did, old: u8, new: u8) -> String {
+    let (old, now) = (key(old), clock::now());
+    let kid = KeyId::new(did.clone(), &old.public().to_multibase()).expect("a key id");
+    let id = Ulid::generate(now.wall, &mut Seed::new([new; 32]).into_rng());
+    let next = key(new).public();
+    rotate(&old, &kid, &next, RotationReason::COMPROMISED, Vec::new(), id, now).expect("signed").text()
+}
+
+impl Town {
+    async fn post(&self, path: &str, body: &str) -> String {
+        let length = body.len();
+        self.says(&format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")).await
+    }
+}
+
+#[tokio::test]
+async fn nam_3_and_nam_6_a_key_makes_way_for_another_by_its_own_signature() {
+    let town = Town::new().await;
+    let did = town.add("bob", 2);
+    let (before, after) = (Device::named(2, &did), Device::named(3, &did));
+    until(&town, &before, true).await;
+    assert_eq!(status(&town.get("/users/bob/key-rotation").await), "404", "it is the first key");
+
+    let signed = record(&did, 2, 3);
+    let handed_in = town.resolver().hand_in(&did, &Envelope::parse(&signed).expect("an envelope")).await;
+    assert_eq!(handed_in, Ok(()));
+    let document = town.resolver().document(&did).await.expect("resolved").document;
+    let keys: Vec<_> = document.methods().iter().map(|method| method.key).collect();
+    assert_eq!(keys, [Some(key(3).public())], "ROT-2: the new key and no other");
+    let shown = town.get("/users/bob/key-rotation").await;
+    assert_eq!(
+        (status(&shown), body(&shown), header(&shown, "Content-Type")),
+        ("200", &*signed, Some("application/json"))
+    );
+    // ROT-2: the node itself believes nobody for longer than that.
+    until(&town, &before, false).await;
+    until(&town, &after, true).await;
+    // NAM-5
+    assert_eq!(status(&town.post("/users/bob/key-rotation", &signed).await), "204");
+    assert!(town.register.user(&town.domain, "bob").expect("there").rotated.is_some());
+}
+
+#[tokio::test]
+async fn nam_4_what_the_key_in_use_has_not_signed_for_this_name_changes_nothing() {
+    let town = Town::new().await;
+    let (bob, carol) = (town.add("bob", 2), town.add("carol", 4));
+    let path = "/users/bob/key-rotation";
+    assert_eq!(status(&town.post(path, &record(&bob, 2, 3)).await), "204");
+    let before = town.get("/users/bob/did.json").await;
+    let good = record(&bob, 3, 5);
+    let forged = good.replace("\"signature\":\"", "\"signature\":\"AAAA");
+    for (bad, why) in [
+        (record(&bob, 2, 6), "kid-unresolvable"),
+        (record(&bob, 3, 2), "in use before"),
+        (record(&bob, 3, 3), "rotation-next-same-as-previous"),
+        (record(&carol, 4, 6), "kid-unresolvable"),
+        (forged, "signature-invalid"),
+        (Device::named(3, &bob).hello(None).text.to_string(), "another kind"),
+        ("{}".to_owned(), "envelope-shape"),
+        (String::new(), "envelope-shape"),
+        (format!("{good}{}", " ".repeat(4_096)), "longer"),
+    ] {
+        let answer = town.post(path, &bad).await;
+        assert_eq!(status(&answer), "409", "{answer}");
+        assert!(body(&answer).contains(why), "{why} is not in {answer}");
+    }
+    assert_eq!(status(&town.post("/users/carol/key-rotation", &good).await), "409");
+    let nobody = town.post("/users/dave/key-rotation", &good).await;
+    assert_eq!(status(&nobody), "404");
+    for path in
+        ["/users/../key-rotation", "/users/Bob/key-rotation", "/users//key-rotation", "/users/b%6fb/key-rotation"]
+    {
+        assert_eq!(town.post(path, &good).await, nobody, "{path}");
+    }
+    assert_eq!(status(&town.post("/users/bob/did.json", &good).await), "405");
+    assert_eq!(status(&town.post("/.well-known/key-rotation", &good).await), "405");
+    let says = async |lines: &str| town.says(&format!("POST {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n{good}")).await;
+    assert_eq!(status(&says("").await), "411");
+    assert_eq!(status(&says("Transfer-Encoding: chunked\r\n").await), "411");
+    assert_eq!(status(&says("Content-Length: -1\r\n").await), "411");
+    assert_eq!(status(&says("Content-Length: 99999999999999999999\r\n").await), "411");
+    assert_eq!(status(&says("Content-Length: 8193\r\n").await), "413");
+    assert_eq!(town.get("/users/bob/did.json").await, before);
+    assert_eq!(status(&town.post(path, &good).await), "204");
+}
+
+#[test]
+fn nam_4_two_records_at_one_time_leave_one_successor() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let register = Register::of_node(dir.path());
+    let domain: Domain = "example.org".parse().expect("a domain");
+    let did = register.add(&domain, "bob", &key(2).did(), 1).expect("entered").did;
+    let attempts: Vec<_> = (10..14)
+        .map(|new| {
+            let (register, domain, record) = (register.clone(), domain.clone(), record(&did, 2, new));
+            std::thread::spawn(move || register.rotate(&domain, "bob", &record, clock::now()).map(|user| user.key))
+        })
+        .collect();
+    let outcomes: Vec<_> = attempts.into_iter().map(|attempt| attempt.join().expect("ended")).collect();
+    let taken: Vec<&Did> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+    assert_eq!(taken, [&register.user(&domain, "bob").expect("there").key]);
 }

@@ -116,6 +116,12 @@ impl PublicKey {
         Ok(Self::from_bytes(key.try_into().map_err(|_| PublicKeyError)?))
     }
 
+    /// Whether it can verify anything at all (ALG-2).
+    #[must_use]
+    pub const fn is_usable(&self) -> bool {
+        self.point.is_some()
+    }
+
     /// The multibase form (ID-10).
     #[must_use]
     pub fn to_multibase(&self) -> String {

@@ -13,7 +13,7 @@ mod web;
 pub use delegation::{Delegation, delegate};
 pub use document::{Document, DocumentError, Documents, Method, Service};
 pub use key::{KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
-pub use rotation::{RotationError, check_rotation};
+pub use rotation::{RotationError, SuccessionError, check_rotation, rotate, successor};
 pub use web::{WebDidError, document_url};
 
 pub(crate) use delegation::header;

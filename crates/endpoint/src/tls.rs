@@ -561,6 +561,37 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_of_no_use_leaves_the_one_before() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| home.path().join(name);
+        for name in ["one", "two"] {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+            fs::write(path(name), made.cert.pem()).expect("written");
+            fs::write(path(&format!("{name}.key")), made.signing_key.serialize_pem()).expect("written");
+        }
+        fs::write(path("garbage"), "nothing here").expect("written");
+        let certificate = Certificate::self_signed(&[7; 32], "did:key:mine", &[]).expect("made");
+        let shown = |of: &Certificate| of.domain.read().expect("whole").as_ref().map(|shown| shown.cert.clone());
+        certificate.show_domain(&path("one"), &path("one.key")).expect("taken");
+        let one = shown(&certificate);
+        assert!(one.is_some());
+        for (chain, key) in [
+            ("two", "one.key"),
+            ("one", "two.key"),
+            ("garbage", "one.key"),
+            ("one", "garbage"),
+            ("nowhere", "one.key"),
+            ("one", "nowhere"),
+        ] {
+            assert!(certificate.show_domain(&path(chain), &path(key)).is_err(), "{chain} with {key}");
+            assert_eq!(shown(&certificate), one);
+        }
+        let other = certificate.clone();
+        certificate.show_domain(&path("two"), &path("two.key")).expect("taken");
+        assert_ne!(shown(&other), one, "clones are one");
+    }
+
+    #[test]
     fn a_missing_or_empty_ca_file_is_named() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("empty.pem");

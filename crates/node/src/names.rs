@@ -294,7 +294,14 @@ impl Names {
         let (entries, stamp) = register.0.load_stamped(Part::Names)?;
         let uri = format!("wss://{domain}{}", http::PATH);
         let services = vec![Service { uri, bindings: vec![BindingId::WS, BindingId::QUIC] }];
-        Ok(Self { register, domain, node, services, known: Mutex::new((stamp, Arc::new(entries))), changed: Notify::new() })
+        Ok(Self {
+            register,
+            domain,
+            node,
+            services,
+            known: Mutex::new((stamp, Arc::new(entries))),
+            changed: Notify::new(),
+        })
     }
 
     /// What is answered to a request; nothing if the path is none of ours.

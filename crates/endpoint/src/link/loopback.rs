@@ -177,7 +177,8 @@ async fn a_node_with_a_domain_shows_each_client_what_it_can_check() {
     std::fs::write(&chain, domain.cert.pem()).expect("written");
     std::fs::write(&key, domain.signing_key.serialize_pem()).expect("written");
     let certificate = Certificate::self_signed(&SEED, "did:key:node", &[]).expect("made");
-    let node = Node::with(0, true, true, certificate.with_domain(&chain, &key).expect("read")).await;
+    certificate.show_domain(&chain, &key).expect("read");
+    let node = Node::with(0, true, true, certificate).await;
 
     let mut by_key = dialer().open(&node.target(Some(SEED))).await.expect("its own key");
     say(&mut by_key, Stream::Control, "hello").await;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod certificate;
 mod counting;
 mod custody;
 mod device;

@@ -43,10 +43,10 @@ use crate::relay::{Input, Relay};
 /// Names that one node takes. Its relay keeps a document for each.
 const MAX_USERS: usize = 10_000;
 
-/// A rotation record is not longer. The register holds one for each name.
+/// NAM-3: a rotation record is not longer. The register holds one for each name.
 const MAX_RECORD: usize = 4_096;
 
-/// Keys of a user that are remembered as not in use any more.
+/// NAM-4: keys of a user that are remembered as not in use any more.
 const MAX_RETIRED: usize = 16;
 
 /// Where users' documents are.
@@ -306,7 +306,7 @@ impl Names {
 
     /// What is answered to a request; nothing if the path is none of ours.
     ///
-    /// Whoever has no name, and what can be no name, get the same answer. Pages of any origin may read it, since phones run in
+    /// NAM-1: whoever has no name, and what can be no name, get the same answer. Pages of any origin may read it, since phones run in
     /// browsers and all of it is public (RFC 7033, 5).
     pub(crate) fn page(&self, request: &Request) -> Option<Page> {
         let uri = request.uri();

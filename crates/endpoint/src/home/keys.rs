@@ -184,7 +184,7 @@ impl Home {
         self.sign_as(&key, &kid, passphrase, &[], now, lifetime)
     }
 
-    /// Begins to replace the identity key: makes the next one, keeps it sealed, and signs the record that says so. Nothing
+    /// Begins to replace the identity key (NAM-7): makes the next one, keeps it sealed, and signs the record that says so. Nothing
     /// changes before [`finish_rotation`](Self::finish_rotation). Doing it again signs another record for the same next key.
     ///
     /// # Errors
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn rot_2_a_key_is_replaced_once_the_document_says_so_and_interruptions_lose_nothing() {
+    fn nam_7_a_key_is_replaced_once_the_document_says_so_and_interruptions_lose_nothing() {
         let (_dir, home) = home();
         let me = home.create(None, &Guard::Unattended, now(), YEAR).expect("made");
         let passphrase = home.stored_passphrase().expect("readable").expect("there");

@@ -166,7 +166,7 @@ impl Domain {
         (is_user(user) && alias.to_string().len() <= MAX_LEN).then_some(alias)
     }
 
-    /// The DID of somebody who has a name here (ID-20); none if `user` is no name (ALS-1).
+    /// The DID of somebody who has a name here (NAM-1); none if `user` is no name (ALS-1).
     #[must_use]
     pub fn user_did(&self, user: &str) -> Option<Did> {
         self.alias(user)?;

@@ -82,13 +82,14 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn id_20_and_als_3_documents_and_aliases_are_found_where_they_are_looked_for() {
+async fn nam_1_and_2_documents_and_aliases_are_found_where_they_are_looked_for() {
     let town = Town::new().await;
     let alice = town.add("alice", 1);
     assert_eq!(alice.as_str(), format!("did:web:localhost%3A{}:users:alice", town.domain.port()));
     let resolver = town.resolver();
     let resolved = resolver.document(&alice).await.expect("resolved");
     let key = SecretKey::from_bytes(&[1; 32]).public();
+    // NAM-2
     let kid = format!("{alice}#{}", key.to_multibase()).parse().expect("a key id");
     assert_eq!(resolved.document.key(&kid), Some(&key));
     assert_eq!(resolved.document.services()[0].uri, town.world.node.ready().wss);
@@ -142,7 +143,7 @@ async fn pages_may_be_read_by_anybody_and_kept_for_a_while() {
 }
 
 #[tokio::test]
-async fn whoever_has_no_name_and_what_can_be_none_look_the_same() {
+async fn nam_1_whoever_has_no_name_and_what_can_be_none_look_the_same() {
     let town = Town::new().await;
     town.add("alice", 1);
     let nobody = town.get("/users/bob/did.json").await;
@@ -315,7 +316,7 @@ impl Town {
 }
 
 #[tokio::test]
-async fn nam_3_and_nam_6_a_key_makes_way_for_another_by_its_own_signature() {
+async fn nam_3_and_5_and_6_a_key_makes_way_for_another_by_its_own_signature() {
     let town = Town::new().await;
     let did = town.add("bob", 2);
     let (before, after) = (Device::named(2, &did), Device::named(3, &did));
@@ -328,6 +329,7 @@ async fn nam_3_and_nam_6_a_key_makes_way_for_another_by_its_own_signature() {
     let document = town.resolver().document(&did).await.expect("resolved").document;
     let keys: Vec<_> = document.methods().iter().map(|method| method.key).collect();
     assert_eq!(keys, [Some(key(3).public())], "ROT-2: the new key and no other");
+    // NAM-6
     let shown = town.get("/users/bob/key-rotation").await;
     assert_eq!(
         (status(&shown), body(&shown), header(&shown, "Content-Type")),

@@ -81,7 +81,8 @@ pub fn rotate(
     Some(Envelope::seal(&protected, &Message::from(rotation).to_json(), |bytes| key.sign(bytes)))
 }
 
-/// The key that takes the place of `current` in the document of its DID, by a record that was verified against that document.
+/// NAM-4: the key that takes the place of `current` in the document of its DID, by a record that was verified against that
+/// document.
 ///
 /// `before` are keys that were in use earlier. None of them comes back: a record that once retired one would count again.
 pub fn successor(rotation: &KeyRotation, current: &KeyId, before: &[PublicKey]) -> Result<PublicKey, SuccessionError> {

@@ -35,6 +35,9 @@ pub const QUIC_ALPN_MARKS: &[u8] = b"dsip/1+marks";
 /// The application protocol under `ws/1.0`: a WebSocket begins as HTTP/1.1.
 const HTTP_ALPN: &[u8] = b"http/1.1";
 
+/// The application protocol of a certificate authority that looks whose a domain is (RFC 8737).
+const ACME_ALPN: &[u8] = b"acme-tls/1";
+
 /// The application protocol of TURN (RFC 7443).
 const TURN_ALPN: &[u8] = b"stun.turn";
 
@@ -78,7 +81,21 @@ pub enum TlsError {
 #[derive(Debug, Clone)]
 pub struct Certificate {
     own: Arc<CertifiedKey>,
-    domain: Arc<RwLock<Option<Arc<CertifiedKey>>>>,
+    domain: Slot,
+    /// The answer to a certificate authority that asks whose the domain is.
+    challenge: Slot,
+}
+
+/// A certificate that comes and goes.
+type Slot = Arc<RwLock<Option<Arc<CertifiedKey>>>>;
+
+/// From when until when something holds, in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// From.
+    pub from: u64,
+    /// Until, this second included.
+    pub until: u64,
 }
 
 impl Certificate {
@@ -110,7 +127,7 @@ impl Certificate {
         params.serial_number = serial.finalize().get(..16).map(rcgen::SerialNumber::from_slice);
         let certificate = params.self_signed(&key)?;
         let own = CertifiedKey::from_der(vec![certificate.der().clone()], pkcs8.into(), &provider())?;
-        Ok(Self { own: Arc::new(own), domain: Arc::default() })
+        Ok(Self { own: Arc::new(own), domain: Slot::default(), challenge: Slot::default() })
     }
 
     /// Takes a certificate chain with its key from PEM files, as an operator with a domain has them, in the place of any before.
@@ -122,8 +139,32 @@ impl Certificate {
         let pem = read(key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(key.display().to_string()))?;
         let certified = CertifiedKey::from_der(certificates(chain)?, key, &provider())?;
-        *self.domain.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
+        put(&self.domain, Some(certified));
         Ok(())
+    }
+
+    /// How long the domain's certificate is good for, if there is one and its dates can be read.
+    #[must_use]
+    pub fn domain_validity(&self) -> Option<Validity> {
+        validity(taken(&self.domain)?.cert.first()?)
+    }
+
+    /// Answers a certificate authority that connects to `host` and expects this digest (RFC 8737), until
+    /// [`end_challenge`](Self::end_challenge). Nobody else sees it: only authorities speak that protocol.
+    pub fn answer_challenge(&self, host: &str, digest: &[u8]) -> Result<(), TlsError> {
+        let key = rcgen::KeyPair::generate()?;
+        let mut params = rcgen::CertificateParams::new([host.to_owned()])?;
+        params.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(digest)];
+        let certificate = params.self_signed(&key)?;
+        // Not `from_der`, which refuses critical extensions that it does not know, and this one has to be critical.
+        let key = provider().key_provider.load_private_key(PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
+        put(&self.challenge, Some(CertifiedKey::new(vec![certificate.der().clone()], key)));
+        Ok(())
+    }
+
+    /// Answers no more.
+    pub fn end_challenge(&self) {
+        put(&self.challenge, None);
     }
 
     /// The certificate of the node's own key in PEM form, to be handed out as a root.
@@ -146,7 +187,7 @@ impl Certificate {
     /// TLS for the listener of `ws/1.0`.
     pub fn ws_server(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = self.server()?;
-        config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
+        config.alpn_protocols = vec![HTTP_ALPN.to_vec(), ACME_ALPN.to_vec()];
         // A resumed handshake saves a phone one certificate; the tickets would cost the node memory for each one.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
@@ -184,6 +225,79 @@ impl Certificate {
     }
 }
 
+fn put(slot: &Slot, certificate: Option<CertifiedKey>) {
+    *slot.write().unwrap_or_else(PoisonError::into_inner) = certificate.map(Arc::new);
+}
+
+fn taken(slot: &Slot) -> Option<Arc<CertifiedKey>> {
+    slot.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The dates of a certificate. RFC 5280, 4.1: they are the first sequence of two times in what is signed.
+fn validity(certificate: &[u8]) -> Option<Validity> {
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut signed, _) = element(certificate)?;
+    loop {
+        let (tag, content, rest) = element(signed)?;
+        if tag == SEQUENCE
+            && let Some((first, from, rest)) = element(content)
+            && let Some((second, until, [])) = element(rest)
+            && let (Some(from), Some(until)) = (time(first, from), time(second, until))
+        {
+            return Some(Validity { from, until });
+        }
+        signed = rest;
+    }
+}
+
+/// The tag of a sequence in DER.
+const SEQUENCE: u8 = 0x30;
+
+/// The first element of some DER: its tag, its content, and what follows it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[tag, length], rest) = der.split_first_chunk::<2>()?;
+    let (length, rest) = match length {
+        0..=0x7f => (usize::from(length), rest),
+        0x81..=0x83 => {
+            let (octets, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
+            (octets.iter().fold(0, |length, octet| length << 8 | usize::from(*octet)), rest)
+        }
+        0x80 | 0x84.. => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// A UTCTime or GeneralizedTime in Unix seconds. RFC 5280, 4.1.2.5: both end in seconds and Z, and two-digit years are those from
+/// 1950 to 2049.
+fn time(tag: u8, content: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
+    let (year, rest) = match tag {
+        0x17 => {
+            let (year, rest) = text.split_at_checked(2)?;
+            let year: u64 = year.parse().ok()?;
+            (if year < 50 { year + 2000 } else { year + 1900 }, rest)
+        }
+        0x18 => {
+            let (year, rest) = text.split_at_checked(4)?;
+            (year.parse().ok()?, rest)
+        }
+        _ => return None,
+    };
+    if rest.len() != 10 || !rest.bytes().all(|digit| digit.is_ascii_digit()) || year < 1970 {
+        return None;
+    }
+    let part = |at: usize| rest.get(at..at + 2)?.parse::<u64>().ok();
+    let (month, day) = (part(0)?, part(2)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days from 1970 on, with years that begin in March, so that the leap day is their last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+    Some((days - 719_468) * 86_400 + part(4)? * 3_600 + part(6)? * 60 + part(8)?)
+}
+
 /// Chooses the certificate that a client can check; see [`Certificate::show_domain`].
 #[derive(Debug)]
 struct ByScheme(Certificate);
@@ -191,9 +305,10 @@ struct ByScheme(Certificate);
 impl ResolvesServerCert for ByScheme {
     fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let expects_key = client.signature_schemes().iter().all(|scheme| *scheme == SignatureScheme::ED25519);
-        let domain = self.0.domain.read().unwrap_or_else(PoisonError::into_inner);
-        let certificate = domain.as_ref().filter(|_| !expects_key).unwrap_or(&self.0.own);
-        Some(certificate.clone())
+        if client.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_ALPN) && offered.next().is_none()) {
+            return taken(&self.0.challenge);
+        }
+        Some(taken(&self.0.domain).filter(|_| !expects_key).unwrap_or_else(|| self.0.own.clone()))
     }
 }
 
@@ -561,6 +676,31 @@ mod tests {
     }
 
     #[test]
+    fn the_dates_of_a_certificate_are_read() {
+        let own = Certificate::self_signed(&[7; 32], "did:key:mine", &[]).expect("made").own.cert[0].clone();
+        assert_eq!(validity(&own), Some(Validity { from: 1_577_836_800, until: 253_402_214_400 }));
+        for cut in 0..own.len() {
+            assert!(validity(&own[..cut]).is_none());
+        }
+        for (tag, text, seconds) in [
+            (0x17, "700101000000Z", Some(0)),
+            (0x17, "000229235959Z", Some(951_868_799)),
+            (0x17, "491231235959Z", Some(2_524_607_999)),
+            (0x18, "21000301000000Z", Some(4_107_542_400)),
+            (0x17, "500101000000Z", None),
+            (0x17, "000029235959Z", None),
+            (0x17, "000100235959Z", None),
+            (0x17, "0002292359Z", None),
+            (0x17, "00022923595+Z", None),
+            (0x17, "Z", None),
+            (0x18, "20000229235959", None),
+            (0x19, "20000229235959Z", None),
+        ] {
+            assert_eq!(time(tag, text.as_bytes()), seconds, "{text}");
+        }
+    }
+
+    #[test]
     fn a_certificate_of_no_use_leaves_the_one_before() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = |name: &str| home.path().join(name);
@@ -571,7 +711,7 @@ mod tests {
         }
         fs::write(path("garbage"), "nothing here").expect("written");
         let certificate = Certificate::self_signed(&[7; 32], "did:key:mine", &[]).expect("made");
-        let shown = |of: &Certificate| of.domain.read().expect("whole").as_ref().map(|shown| shown.cert.clone());
+        let shown = |of: &Certificate| taken(&of.domain).map(|shown| shown.cert.clone());
         certificate.show_domain(&path("one"), &path("one.key")).expect("taken");
         let one = shown(&certificate);
         assert!(one.is_some());

@@ -9,6 +9,7 @@
 //!   UDP ─ quinn ───── quic::drive ─┘                           └── dht (TCP)
 //! ```
 
+mod acme;
 mod admission;
 mod certificate;
 pub mod control;
@@ -47,6 +48,7 @@ use tokio::task::JoinSet;
 
 use crate::roster::Roster;
 
+pub use acme::Acme;
 pub use admission::Limits;
 pub use dsip_media::turn::server::Counts as TurnCounts;
 pub use relay::{Allowance, Counts};
@@ -82,6 +84,8 @@ pub struct Config {
     /// A certificate chain and its key in PEM files, for a node with a domain: shown to those who do not expect the node's
     /// own key. The files may be replaced while the node runs.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Who certifies the domain, if no files are given. Port 443 of the domain has to lead here.
+    pub acme: Option<Acme>,
     /// Where the DHT is served (TCP); by default on the next free port.
     pub dht: Option<SocketAddr>,
     /// DHT nodes to join through. The first node of a DHT has none.
@@ -114,6 +118,7 @@ impl Config {
             stun: None,
             turn: TurnConfig::default(),
             certificate: None,
+            acme: None,
             dht: None,
             bootstrap: Vec::new(),
             ca: Vec::new(),
@@ -258,6 +263,12 @@ impl Node {
         let names = names(&config, &home, at)?;
         let tls = Roots::load(&config.ca)?.ws_client(&Expect::WebPki)?;
         let patience = resolve::PATIENCE;
+        let authority = match (&config.acme, &config.domain, &config.certificate) {
+            (Some(acme), Some(domain), None) => {
+                Some(acme::Authority::new(acme.clone(), domain.host(), home.dir(), &tls)?)
+            }
+            _ => None,
+        };
         let mut resolver =
             Resolver::new(&resolve::Config { tls, allow_private: config.allow_private, dns: None, patience })?;
         if let Some(names) = &names {
@@ -269,6 +280,9 @@ impl Node {
         let certificate = Certificate::self_signed(&home.seed(), home.did().as_str(), &hosts)?;
         if let Some((chain, key)) = &config.certificate {
             certificate.show_domain(chain, key)?;
+        }
+        if let Some(authority) = &authority {
+            authority.show(&certificate);
         }
         let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
@@ -365,6 +379,8 @@ impl Node {
         if let Some(files) = config.certificate {
             // Also while it drains: those who stay may have to come back.
             tasks.spawn(until(media_stopping.clone(), certificate::follow(certificate, files)));
+        } else if let Some(authority) = authority {
+            tasks.spawn(until(media_stopping.clone(), authority.follow(certificate)));
         }
         if let Some(listener) = metrics {
             let shown = metrics::Metrics {

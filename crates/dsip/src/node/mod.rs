@@ -13,7 +13,7 @@ use std::time::Duration;
 use dsip_endpoint::dht;
 use dsip_endpoint::link::Target;
 use dsip_endpoint::resolve::Domain;
-use dsip_node::{Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
+use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
 use dsip_proto::relay::rate::Rate;
 use serde::Serialize;
 
@@ -78,6 +78,15 @@ pub(crate) struct Args {
     /// Serve members only: those added with `dsip node member add`, and who come with an invitation. Others can still call them
     #[arg(long, env = "DSIP_CLOSED")]
     closed: bool,
+    /// Have the domain certified by an authority, whose terms you agree to; port 443 of the domain has to lead here
+    #[arg(long, env = "DSIP_ACME")]
+    acme: bool,
+    /// The directory of the authority
+    #[arg(long, value_name = "URL", default_value_t = Acme::default().directory, env = "DSIP_ACME_DIRECTORY")]
+    acme_directory: String,
+    /// A mail address at which the authority may reach you [default: none]
+    #[arg(long, value_name = "ADDRESS", env = "DSIP_ACME_CONTACT")]
+    acme_contact: Option<String>,
     /// Address and port for metrics and health over plain HTTP; keep it to this machine or your own network [default: none]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_METRICS")]
     metrics: Option<SocketAddr>,
@@ -205,6 +214,16 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
             return Err(Failure::usage("--certificate", "missing", "name the file with the chain for --key"));
         }
     };
+    let acme = Acme { directory: args.acme_directory.clone(), contact: args.acme_contact.clone() };
+    if args.acme && args.domain.is_none() {
+        return Err(Failure::usage("--domain", "missing", "name the domain that --acme is to have certified"));
+    }
+    if args.acme && certificate.is_some() {
+        return Err(Failure::usage("--acme", "cannot go together with --certificate", "choose one"));
+    }
+    if !acme.directory.starts_with("https://") {
+        return Err(Failure::usage("--acme-directory", "not an https URL", "leave it out for Let's Encrypt"));
+    }
     let limits = TurnLimits {
         per_holder: args.turn_max_per_identity,
         bandwidth: args.turn_max_bandwidth.saturating_mul(125),
@@ -225,6 +244,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
             ..TurnConfig::default()
         },
         certificate,
+        acme: args.acme.then_some(acme),
         dht: args.dht_listen,
         bootstrap: globals.dht.iter().map(parse).collect::<Result<_, _>>()?,
         ca: globals.ca.clone(),

@@ -177,6 +177,15 @@ fn an_operators_mistakes_cost_one_line() {
         assert_eq!(refused.status.code(), Some(2), "{domain}");
         assert!(complaint(&refused).contains("--domain"));
     }
+    for (arguments, word) in [
+        (&["--acme"][..], "--domain"),
+        (&["--acme", "--domain", "example.org", "--acme-directory", "http://ca.example"], "--acme-directory"),
+        (&["--acme", "--domain", "example.org", "--certificate", "c.pem", "--key", "k.pem"], "--acme"),
+    ] {
+        let refused = dsip(dir.path(), &[&["node"], arguments, &["check-config"]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(complaint(&refused).contains(word), "{refused:?}");
+    }
     let home = dir.path().join("key");
     assert!(dsip(&home, &["id", "new", "--no-passphrase"]).status.success());
     let rigid = dsip(&home, &["id", "rotate"]);

@@ -583,26 +583,26 @@ mod tests {
             let payload: Value = serde_json::from_slice(&record.payload_bytes()).expect("JSON");
             PublicKey::from_multibase(payload["next_public_key_multibase"].as_str().expect("text")).expect("a key")
         };
-        let finish = |document| home.finish_rotation(&passphrase, document, &without, now(), YEAR);
-        assert_eq!(finish(&listing(&old.public())).expect("nothing begun"), None);
+        let finish = |document: Document| home.finish_rotation(&passphrase, &document, &without, now(), YEAR);
+        assert_eq!(finish(listing(&old.public())).expect("nothing begun"), None);
         let first = home.rotate(&passphrase, planned.clone(), &without, now()).expect("signed");
         let again = home.rotate(&passphrase, planned, &without, now()).expect("signed");
         let next = next_of(&first);
         assert_eq!(next, next_of(&again), "there is one next key");
         assert_ne!(next, old.public());
-        assert_eq!(finish(&listing(&old.public())).expect("not yet"), None);
+        assert_eq!(finish(listing(&old.public())).expect("not yet"), None);
         assert_eq!(home.unlock(&passphrase).expect("unlocked").0.public(), old.public());
 
         let kept = std::fs::read(home.dir().join(NEXT)).expect("read");
-        assert_eq!(finish(&listing(&next)).expect("done").expect("done").device, me.device);
+        assert_eq!(finish(listing(&next)).expect("done").expect("done").device, me.device);
         let (key, kid) = home.unlock(&passphrase).expect("unlocked");
         assert_eq!((key.public(), kid.fragment()), (next, next.to_multibase().as_str()));
         // As after a crash just before the end.
         std::fs::write(home.dir().join(NEXT), kept).expect("written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(home.dir().join(NEXT), mode).expect("changed");
-        assert!(finish(&listing(&next)).expect("done again").is_some());
-        assert_eq!(finish(&listing(&next)).expect("nothing left"), None);
+        assert!(finish(listing(&next)).expect("done again").is_some());
+        assert_eq!(finish(listing(&next)).expect("nothing left"), None);
 
         let mut documents = Documents::default();
         documents.insert(listing(&next));

@@ -102,6 +102,14 @@ struct Kept {
 #[error("cannot set up HTTPS: {0}")]
 pub struct SetupError(String);
 
+impl SetupError {
+    /// With this cause.
+    #[must_use]
+    pub fn new(cause: &dyn std::error::Error) -> Self {
+        Self(cause.to_string())
+    }
+}
+
 /// A document, and where it came from.
 #[derive(Debug, Clone)]
 pub struct Resolved {
@@ -174,7 +182,7 @@ impl Resolver {
     /// [`SetupError`] if the TLS configuration is not usable for HTTPS.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let web = web::Web::new(config.tls.as_ref().clone(), config.allow_private, config.patience)
-            .map_err(|error| SetupError(error.to_string()))?;
+            .map_err(|error| SetupError::new(&error))?;
         let inner = Inner {
             web,
             dns: dns(config.dns),

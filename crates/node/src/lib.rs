@@ -51,8 +51,8 @@ use crate::roster::Roster;
 pub use acme::Acme;
 pub use admission::Limits;
 pub use dsip_media::turn::server::Counts as TurnCounts;
-pub use relay::{Allowance, Counts};
 pub use names::{Register, RegisterError, User};
+pub use relay::{Allowance, Counts};
 pub use store::Error as StoreError;
 pub use turn::{Config as TurnConfig, Limits as TurnLimits};
 

@@ -171,7 +171,7 @@ impl Link {
 
     /// ELS-2: where to dial next, after `attempt` failures: our own node first, then each in turn.
     pub(super) fn turn(&mut self, now: Now) {
-        let goes_elsewhere = self.attempt % 2 == 0 && self.attempt > 0;
+        let goes_elsewhere = self.attempt.is_multiple_of(2) && self.attempt > 0;
         if self.purpose == Purpose::Home
             && goes_elsewhere != self.detour.is_some()
             && let Some(other) = &mut self.other

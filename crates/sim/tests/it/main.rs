@@ -4,7 +4,6 @@ mod calls;
 mod chaos;
 mod contact;
 mod elsewhere;
-mod elsewhere;
 mod faults;
 mod network;
 mod races;

@@ -48,6 +48,9 @@ impl Host {
             }
             // Nobody needs to say hello often; each one is work.
             self.count_refusal(now, conn, out);
+            if self.connections.get(&conn).is_none_or(|connection| matches!(connection.state, State::Closing)) {
+                return; // that was one too many
+            }
         }
         // WS-7, WS-9: the newer connection owns the binding before the older one is told to go.
         if let Some(older) = self.devices.insert(device.clone(), conn)

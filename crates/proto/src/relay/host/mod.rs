@@ -28,7 +28,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
-pub use self::admittance::{Admittance, INVITE_CODE, Invitation};
+pub use self::admittance::{Admittance, INVITE_CODE, Invitation, LONGEST_CODE};
 use self::authority::Hosted;
 pub use self::config::{Config, Elsewhere, Rates, Turn};
 pub use self::custody::MAX_UNSTORED;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dsip_proto::envelope::Signer;
@@ -31,7 +31,7 @@ pub(crate) fn open(dir: &Path) -> Result<NodeHome, StartError> {
         let path = named(path);
         move |source| StartError::File { path, source }
     };
-    fs::create_dir_all(dir).map_err(failed(dir))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
     let path = dir.join(KEY);
     let key = match fs::metadata(&path) {
         Ok(metadata) => {
@@ -85,12 +85,16 @@ impl NodeHome {
         &self.dir
     }
 
-    /// Writes the certificate where others can take it from.
-    pub(crate) fn write_certificate(&self, pem: &str) -> Result<PathBuf, StartError> {
+    /// Where the certificate is, for those who need a root.
+    pub(crate) fn certificate(&self) -> PathBuf {
         let path = self.dir.join(CERTIFICATE);
-        let absolute = std::path::absolute(&path).unwrap_or(path);
-        fs::write(&absolute, pem).map_err(|source| StartError::File { path: named(&absolute), source })?;
-        Ok(absolute)
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Writes the certificate there.
+    pub(crate) fn write_certificate(&self, pem: &str) -> Result<(), StartError> {
+        let path = self.certificate();
+        fs::write(&path, pem).map_err(|source| StartError::File { path: named(&path), source })
     }
 }
 

@@ -15,6 +15,8 @@
 //! are released by the relay, which has them by deadline; so nothing is ever searched through.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -28,6 +30,7 @@ use dsip_proto::relay::{
 use dsip_proto::subscribe::authority::Mode;
 use dsip_proto::wire::token::SubscriptionEvent;
 use dsip_proto::wire::{Did, Ulid};
+use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
@@ -263,7 +266,11 @@ impl Disk {
     pub(super) fn file(home: &Path, own: &Did) -> Result<(Self, Memory), Error> {
         let path = home.join(FILE);
         let file = path.clone();
-        Self::open(Some(path), Box::new(move || redb::Builder::new().set_cache_size(CACHE).create(&file)), own)
+        let open = move || {
+            let backend = FileBackend::new(private(&file)?)?;
+            redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend)
+        };
+        Self::open(Some(path), Box::new(open), own)
     }
 
     fn open(path: Option<PathBuf>, open: Box<Open>, own: &Did) -> Result<(Self, Memory), Error> {
@@ -317,6 +324,13 @@ impl Disk {
 }
 
 /// Makes the tables, checks the version, and counts this opening.
+/// Opens a file for its owner alone, or makes it: it holds what people say to each other before they are there to hear it.
+fn private(path: &Path) -> Result<File, redb::StorageError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 fn begin(database: &Database) -> Result<u64, Error> {
     let begin = || -> Result<Result<u64, u64>, redb::Error> {
         let transaction = database.begin_write()?;

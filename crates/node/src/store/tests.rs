@@ -1,6 +1,8 @@
 //! The embedded store on a disk that fails and on one that loses its power.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +37,19 @@ fn device(seed: u8, away_since: Option<u64>) -> Write {
 /// Waits until the store has made `count` writes durable.
 async fn stored(store: &mut Store, count: u64) {
     while store.changed().await.stored < count {}
+}
+
+#[test]
+fn the_file_is_its_owners_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("node.redb");
+    let mode = || std::fs::metadata(&file).expect("there").permissions().mode() & 0o777;
+    drop(Store::open(home.path(), &did(9)).expect("made"));
+    assert_eq!(mode(), 0o600);
+    // As earlier versions left it.
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("changed");
+    drop(Store::open(home.path(), &did(9)).expect("opened"));
+    assert_eq!(mode(), 0o600);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dsip_endpoint::home::Home;
@@ -79,10 +80,10 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "FILE", env = "DSIP_PASSPHRASE_FILE", help_heading = "Everywhere")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Let did:web and aliases point into private address space (a LAN, this machine)
-    #[arg(long, global = true, env = "DSIP_ALLOW_PRIVATE", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "DSIP_ALLOW_PRIVATE", help_heading = "Everywhere", value_parser = switch())]
     pub(crate) allow_private: bool,
     /// One JSON object per line on standard output
-    #[arg(long, global = true, env = "DSIP_JSON", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "DSIP_JSON", help_heading = "Everywhere", value_parser = switch())]
     pub(crate) json: bool,
 }
 
@@ -149,7 +150,9 @@ pub(crate) enum Command {
 /// Parses the process's arguments. Help and version are printed here; a mistake becomes one line and exit code 2.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let line: Vec<OsString> = std::env::args_os().collect();
-    let json = line.iter().any(|arg| arg == "--json");
+    let json = line.iter().any(|arg| arg == "--json")
+        || std::env::var("DSIP_JSON")
+            .is_ok_and(|value| matches!(&*value.to_lowercase(), "1" | "true" | "yes" | "on" | "y" | "t"));
     let show = |error: clap::Error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let shown = error.print();
@@ -175,6 +178,11 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Ok(cli)
 }
 
+/// What an environment variable or a file may set a switch to: 1, true, yes, on, or the opposite.
+pub(crate) fn switch() -> BoolishValueParser {
+    BoolishValueParser::new()
+}
+
 /// Says in the house's one-line form what clap found.
 pub(crate) fn mistake(error: &clap::Error) -> Failure {
     let text = |kind| match error.get(kind) {
@@ -183,7 +191,7 @@ pub(crate) fn mistake(error: &clap::Error) -> Failure {
         _ => None,
     };
     let argument = text(ContextKind::InvalidArg);
-    let value = text(ContextKind::InvalidValue);
+    let value = text(ContextKind::InvalidValue).map(brief);
     let input = argument.clone().or(text(ContextKind::InvalidSubcommand)).unwrap_or_else(|| "command line".into());
     let wrong = match error.kind() {
         ErrorKind::InvalidSubcommand => "no such command".into(),
@@ -209,6 +217,14 @@ pub(crate) fn mistake(error: &clap::Error) -> Failure {
         None => "see --help".into(),
     };
     Failure::usage(input, wrong, remedy)
+}
+
+/// Enough of a value to know it again.
+fn brief(value: String) -> String {
+    match value.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value,
+    }
 }
 
 #[cfg(test)]

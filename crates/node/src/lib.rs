@@ -146,9 +146,11 @@ impl Config {
         let tcp = [Some(self.listen), self.dht, self.turn.tcp, self.turn.tls, self.metrics];
         let udp = [Some(self.listen), self.stun];
         for listeners in [&tcp[..], &udp] {
-            let mut taken = BTreeSet::new();
+            let mut taken: Vec<&SocketAddr> = Vec::new();
             for at in listeners.iter().flatten().filter(|at| at.port() != 0) {
-                if !taken.insert(at) {
+                let is_taken = taken.iter().any(|other| share(at, other));
+                taken.push(at);
+                if is_taken {
                     let source = io::Error::new(io::ErrorKind::AddrInUse, "two listeners are to share it");
                     return Err(StartError::Listen { at: at.to_string(), source });
                 }
@@ -156,6 +158,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether two listeners would want the same: an address that stands for all of its family has each of them.
+fn share(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (one.ip() == other.ip() || is_all)
 }
 
 /// How to reach a node that runs.
@@ -284,7 +292,6 @@ impl Node {
         if let Some(authority) = &authority {
             authority.show(&certificate);
         }
-        let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
         let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
         let (stun_port, turn_ports) = (turn.stun_port(), turn.ports());
@@ -299,7 +306,7 @@ impl Node {
             dht: dht.listening().first().map(ToString::to_string).unwrap_or_default(),
             stun: format!("stun:{name}:{stun_port}"),
             turn: turn_ports.map(|ports| turn_urls(&name, ports)).unwrap_or_default(),
-            ca,
+            ca: home.certificate(),
             metrics: metrics
                 .as_ref()
                 .and_then(|listener| listener.local_addr().ok())
@@ -336,6 +343,8 @@ impl Node {
             max_invites: per_minute(rules.rates.invites),
         };
         let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, roster.clone(), stopping.clone())?;
+        // By now the home is ours: another node that runs in it keeps its store to itself.
+        home.write_certificate(&certificate.pem())?;
         let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
         let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();

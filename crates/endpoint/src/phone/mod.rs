@@ -44,7 +44,9 @@ use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot};
 
 pub use describe::{from_media, to_media};
-pub use dsip_proto::agent::{Identity, Party, Record, Side, Stream, Suspicion, Told, Visibility};
+pub use dsip_proto::agent::{
+    Identity, PURPOSE_LIMIT, Party, Record, Side, Stream, Suspicion, TOKEN_LIMIT, Told, Visibility,
+};
 pub use event::Event;
 pub use network::{JoinError, Network};
 

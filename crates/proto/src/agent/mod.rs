@@ -40,6 +40,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
 pub use config::{Config, Description, Identity, Policy, Relay};
+pub use contacts::{PURPOSE_LIMIT, TOKEN_LIMIT};
 pub use event::{
     Answer, AskId, Event, Input, LinkChange, LinkId, Media, Output, Party, Permit, Question, Side, Suspicion,
 };

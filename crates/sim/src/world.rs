@@ -19,6 +19,7 @@ use dsip_proto::identity::{self, Delegation, SecretKey};
 use dsip_proto::relay;
 use dsip_proto::relay::host::{self, Conn, Elsewhere, Host};
 use dsip_proto::time::{Now, Seed, Tick};
+use dsip_proto::wake::Outcome;
 use dsip_proto::wire::media::VersionBlock;
 use dsip_proto::wire::message::Common;
 use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId};
@@ -726,6 +727,10 @@ impl World {
                 self.tell_node(id, host::Input::Answer { did, document: None });
             }
             host::Output::Joined { identity, .. } => self.tell(id, format_args!("has {identity} as a member")),
+            host::Output::Wake(push) => {
+                self.tell(id, format_args!("has a device woken by {}", push.endpoint.origin()));
+                self.tell_node(id, host::Input::Woken { id: push.id, outcome: Outcome::Taken });
+            }
             host::Output::Event(event) => self.tell(id, format_args!("{event:?}")),
         }
     }

@@ -8,6 +8,7 @@ use crate::wire::{Did, Message, Reason, Ulid};
 
 use super::inbound::Inbound;
 use super::link::Purpose;
+use super::compose::INVITE_LIFETIME_SECS;
 use super::{Agent, Change, Event, LinkId, Memory, Misuse, Output, Policy, Relay, Request};
 
 /// How long a grant lasts that the owner gives without saying more: a year, as for one made from a token (FC-21).
@@ -28,6 +29,8 @@ pub(super) struct Errand {
 impl Agent {
     pub(super) fn engine_config(did: &Did, device: &Did, policy: Policy, memory: &Memory) -> endpoint::Config {
         endpoint::Config {
+            // TMR-1: a device that has to be woken first may come as long as the invite is valid (WAK-15).
+            t_establish: INVITE_LIFETIME_SECS,
             first_contact_required: policy.first_contact,
             contacts: memory.contacts.clone(),
             ..endpoint::Config::new(device.clone(), did.clone())

@@ -395,6 +395,7 @@ impl Driver {
         });
     }
 
+    /// WAK-34: in a task of its own.
     fn wake(&self, push: Push) {
         let (pusher, answers) = (self.world.pusher.clone(), self.answers.clone());
         tokio::spawn(async move {

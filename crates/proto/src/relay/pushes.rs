@@ -20,7 +20,7 @@ use crate::time::Tick;
 use crate::wake::{Cause, Endpoint, Outcome, Push};
 use crate::wire::Did;
 
-/// Requests at one time, and how many of them to services that have not proven themselves.
+/// WAK-30: requests at one time, and how many of them to services that have not proven themselves.
 const MAX_FLYING: usize = 256;
 const MAX_UNPROVEN: usize = 64;
 

@@ -358,7 +358,7 @@ impl Host {
         }
     }
 
-    /// WAK-10: what a message is worth waking somebody for, if it is. A call that is answered or given up is not.
+    /// WAK-10: what a message is worth waking somebody for, if it is. A call that is answered or given up is not (WAK-12, WAK-16).
     fn cause(&self, message: &Message) -> Option<Cause> {
         self.config.wake?;
         match &message.body {

@@ -153,7 +153,12 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         }
         Event::WakeRefused { reason } => {
             let why = reason.as_ref().map_or_else(|| "it wakes nobody here".to_owned(), ToString::to_string);
-            line("wake-refused", json!({ "reason": reason }), format!("my node does not wake this device: {why}"), Style::Doubtful)
+            line(
+                "wake-refused",
+                json!({ "reason": reason }),
+                format!("my node does not wake this device: {why}"),
+                Style::Doubtful,
+            )
         }
         Event::Offline { why } => {
             line("offline", json!({ "why": why }), format!("{why}; trying again"), Style::Doubtful)

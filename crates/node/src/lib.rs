@@ -346,7 +346,14 @@ impl Node {
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };
-        let (relay, counts) = relay::start(&mut tasks, rules, &home, relay::World { resolver, pusher }, roster.clone(), stopping.clone())?;
+        let (relay, counts) = relay::start(
+            &mut tasks,
+            rules,
+            &home,
+            relay::World { resolver, pusher },
+            roster.clone(),
+            stopping.clone(),
+        )?;
         let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
         let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();

@@ -62,7 +62,8 @@ impl Pusher {
         tls: &rustls::ClientConfig,
         allow_private: bool,
     ) -> Result<Self, StartError> {
-        let web = Web::new(tls.clone(), allow_private, PATIENCE).map_err(|error: SetupError| StartError::from(error))?;
+        let web =
+            Web::new(tls.clone(), allow_private, PATIENCE).map_err(|error: SetupError| StartError::from(error))?;
         Ok(Self { web, vapid: Vapid::open(home)?, contact: config.contact.clone() })
     }
 
@@ -136,8 +137,7 @@ impl Vapid {
             Some(octets) => octets,
             None => {
                 let made = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(|_| StartError::Randomness)?;
-                write_new(&path, made.as_ref())
-                    .map_err(|source| StartError::File { path: named(&path), source })?;
+                write_new(&path, made.as_ref()).map_err(|source| StartError::File { path: named(&path), source })?;
                 made.as_ref().to_vec()
             }
         };

@@ -257,7 +257,9 @@ fn retry_after(header: &str) -> Option<Duration> {
     let header = header.trim();
     let wait = match header.parse() {
         Ok(secs) => Duration::from_secs(secs),
-        Err(_) => httpdate::parse_http_date(header).ok()?.duration_since(std::time::SystemTime::now()).unwrap_or_default(),
+        Err(_) => {
+            httpdate::parse_http_date(header).ok()?.duration_since(std::time::SystemTime::now()).unwrap_or_default()
+        }
     };
     Some(wait.min(LONGEST_WAIT))
 }

@@ -271,8 +271,11 @@ impl Disk {
     pub(super) fn file(home: &Path, own: &Did) -> Result<(Self, Memory), Error> {
         let path = home.join(FILE);
         let file = path.clone();
-        let opened =
-            Self::open(Some(path.clone()), Box::new(move || redb::Builder::new().set_cache_size(CACHE).create(&file)), own)?;
+        let opened = Self::open(
+            Some(path.clone()),
+            Box::new(move || redb::Builder::new().set_cache_size(CACHE).create(&file)),
+            own,
+        )?;
         // WAK-6: who can read it could wake devices, and read who waits for whom.
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(redb::Error::Io)?;
         Ok(opened)

@@ -63,8 +63,11 @@ async fn wak_20_a_call_reaches_the_push_service_as_a_signal_and_nothing_else() {
         say(&caller, &invite);
         let request = service.request().await;
         assert_eq!(request.opened_by(&phone), SIGNAL, "WAK-21");
-        let claims = request.shown_by(&key);
-        assert_eq!((&claims["aud"], &claims["sub"]), (&service.origin.as_str().into(), &"mailto:ops@node.example".into()));
+        let claims = request.shown_by(&key); // WAK-24
+        assert_eq!(
+            (&claims["aud"], &claims["sub"]),
+            (&service.origin.as_str().into(), &"mailto:ops@node.example".into())
+        );
         let ttl: u64 = request.headers["ttl"].parse().expect("a number");
         assert!((200..=240).contains(&ttl), "WAK-22: {ttl}");
         assert_eq!((&*request.headers["urgency"], &*request.headers["topic"]), ("high", "dsip-call"));
@@ -209,7 +212,8 @@ async fn wak_23_an_endpoint_on_this_machine_is_refused_by_default() {
     world.until(|counts| counts.bound == 0).await;
     // … and by a name, or a number in disguise, when it turns out.
     let caller = world.bind(&alice, Transport::Ws).await;
-    for host in ["localhost", "127.1", "2130706433", "0x7f.1"] {
+    for (seed, host) in (3..).zip(["localhost", "127.1", "2130706433", "0x7f.1"]) {
+        let bob = Device::new(seed);
         asleep(&world, &bob, &service.subscribe_at("/up", host).endpoint).await;
         say(&caller, &alice.invite(&bob.identity));
         world.until(|counts| counts.sleepers == 0).await;
@@ -297,7 +301,8 @@ async fn wak_15_a_phone_that_was_woken_rings_and_the_call_is_answered() {
     .await;
     assert_eq!(rings, call);
     bob.accept(rings, Audio::default()).await.expect("answered");
-    until(&mut hers, |event| matches!(event, Event::Talking { call: talking, .. } if talking == call).then_some(())).await;
+    until(&mut hers, |event| matches!(event, Event::Talking { call: talking, .. } if talking == call).then_some(()))
+        .await;
     alice.hang_up(call).await.expect("over");
     let missed = until(&mut his, |event| match event {
         Event::Ended { missed, .. } => Some(missed),

@@ -6,9 +6,9 @@ use crate::wire::message::MAX_INTRODUCTION_BYTES;
 use crate::wire::token::Scope;
 use crate::wire::{Did, Message, Reason, Ulid};
 
+use super::compose::INVITE_LIFETIME_SECS;
 use super::inbound::Inbound;
 use super::link::Purpose;
-use super::compose::INVITE_LIFETIME_SECS;
 use super::{Agent, Change, Event, LinkId, Memory, Misuse, Output, Policy, Relay, Request};
 
 /// How long a grant lasts that the owner gives without saying more: a year, as for one made from a token (FC-21).

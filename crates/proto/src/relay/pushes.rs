@@ -78,9 +78,13 @@ enum State {
     Ready,
     Later(Tick),
     /// Counted among the proven or the others.
-    Flying { unproven: bool },
+    Flying {
+        unproven: bool,
+    },
     /// The same, and nobody waits for it any more.
-    Forgotten { unproven: bool },
+    Forgotten {
+        unproven: bool,
+    },
 }
 
 #[derive(Debug, Default)]

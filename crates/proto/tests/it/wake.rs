@@ -442,7 +442,8 @@ fn wak_13_a_burst_wakes_once() {
 #[test]
 fn wak_14_nobody_is_woken_all_night() {
     let mut stage = stage();
-    let callers: Vec<Seat> = (0..4).map(|number| stage.seat(10 + number, 10 + u8::try_from(number).expect("small"))).collect();
+    let callers: Vec<Seat> =
+        (0..4).map(|number| stage.seat(10 + number, 10 + u8::try_from(number).expect("small"))).collect();
     let bob = asleep(&mut stage, 2, Device::new(2), &at("push.example"));
     let mut by_one = 0;
     for _ in 0..30 {

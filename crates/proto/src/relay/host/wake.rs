@@ -457,7 +457,8 @@ impl Host {
             !self.may_bind(device, &sleeper.identity) || !self.admittance.serves(&sleeper.identity)
         };
         let devices = self.sleepers.devices.iter();
-        let over: Vec<Did> = devices.filter(|(device, held)| unserved(device, held)).map(|(did, _)| did.clone()).collect();
+        let over: Vec<Did> =
+            devices.filter(|(device, held)| unserved(device, held)).map(|(did, _)| did.clone()).collect();
         for device in over {
             self.not_woken_any_more(&device, out);
         }

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
     answer, call, conformance, contacts, demo, doctor, id, introduce, join, load, node, presence, publish, requests,
-    resolve, watch,
+    resolve, wake, watch,
 };
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
@@ -79,7 +79,7 @@ pub(crate) struct Globals {
     /// The file whose first line unlocks the identity key
     #[arg(long, global = true, value_name = "FILE", env = "DSIP_PASSPHRASE_FILE", help_heading = "Everywhere")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Let did:web and aliases point into private address space (a LAN, this machine)
+    /// Let did:web, aliases and push services be in private address space (a LAN, this machine)
     #[arg(long, global = true, env = "DSIP_ALLOW_PRIVATE", help_heading = "Everywhere", value_parser = switch())]
     pub(crate) allow_private: bool,
     /// One JSON object per line on standard output
@@ -129,6 +129,8 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// Become a member of my node, which serves members only, with an invitation
     Join(join::Args),
+    /// Have my node wake this device through a push service when somebody calls
+    Wake(wake::Args),
     /// Say who may see whether I am there
     Presence(presence::Args),
     /// Tell those who watch that a stream of mine is on

@@ -142,12 +142,25 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         Some((Line { name, fields, words }, style))
     };
     match event {
-        Event::Online { relay, uri, transport } => line(
+        Event::Online { relay, uri, transport, .. } => line(
             "ready",
             json!({ "relay": relay, "uri": uri, "transport": transport.map(Transport::id) }),
             format!("calls can come in at {uri}"),
             Style::Good,
         ),
+        Event::WakeRegistered { until } => {
+            let words = if until.is_some() { "my node wakes this device" } else { "my node lets this device sleep" };
+            line("wake", json!({ "until": until }), words.to_owned(), Style::Good)
+        }
+        Event::WakeRefused { reason } => {
+            let why = reason.as_ref().map_or_else(|| "it wakes nobody here".to_owned(), ToString::to_string);
+            line(
+                "wake-refused",
+                json!({ "reason": reason }),
+                format!("my node does not wake this device: {why}"),
+                Style::Doubtful,
+            )
+        }
         Event::Offline { why } => {
             line("offline", json!({ "why": why }), format!("{why}; trying again"), Style::Doubtful)
         }

@@ -33,22 +33,17 @@ pub(crate) fn open(dir: &Path) -> Result<NodeHome, StartError> {
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
     let path = dir.join(KEY);
-    let key = match fs::metadata(&path) {
-        Ok(metadata) => {
-            if metadata.permissions().mode() & 0o077 != 0 {
-                return Err(StartError::Exposed(named(&path)));
-            }
-            let octets = fs::read(&path).map_err(failed(&path))?;
+    let key = match secret(&path)? {
+        Some(octets) => {
             let seed = octets.as_slice().try_into().map_err(|_| StartError::Key(named(&path)))?;
             SecretKey::from_bytes(seed)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        None => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|_| StartError::Randomness)?;
             write_new(&path, &seed).map_err(failed(&path))?;
             SecretKey::from_bytes(&seed)
         }
-        Err(error) => return Err(failed(&path)(error)),
     };
     let did = key.did();
     Ok(NodeHome { dir: dir.to_path_buf(), key, did })
@@ -95,6 +90,17 @@ impl NodeHome {
     pub(crate) fn write_certificate(&self, pem: &str) -> Result<(), StartError> {
         let path = self.certificate();
         fs::write(&path, pem).map_err(|source| StartError::File { path: named(&path), source })
+    }
+}
+
+/// What is in a file that must be its owner's alone; nothing if there is none.
+pub(crate) fn secret(path: &Path) -> Result<Option<Vec<u8>>, StartError> {
+    let failed = |source| StartError::File { path: named(path), source };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => Err(StartError::Exposed(named(path))),
+        Ok(_) => fs::read(path).map(Some).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -23,6 +23,7 @@ mod relay;
 mod roster;
 mod store;
 mod turn;
+mod wake;
 mod ws;
 
 use std::collections::BTreeSet;
@@ -55,6 +56,7 @@ pub use names::{Register, RegisterError, User};
 pub use relay::{Allowance, Counts};
 pub use store::Error as StoreError;
 pub use turn::{Config as TurnConfig, Limits as TurnLimits};
+pub use wake::Config as WakeConfig;
 
 /// How far beyond the signaling port a free one is looked for.
 const NEXT_PORTS: u16 = 64;
@@ -81,6 +83,8 @@ pub struct Config {
     pub stun: Option<SocketAddr>,
     /// Relaying of media.
     pub turn: TurnConfig,
+    /// Waking devices that sleep.
+    pub wake: WakeConfig,
     /// A certificate chain and its key in PEM files, for a node with a domain: shown to those who do not expect the node's
     /// own key. The files may be replaced while the node runs.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -90,9 +94,9 @@ pub struct Config {
     pub dht: Option<SocketAddr>,
     /// DHT nodes to join through. The first node of a DHT has none.
     pub bootstrap: Vec<Multiaddr>,
-    /// Roots to trust besides the system's when a `did:web` document is fetched, in PEM files.
+    /// Roots to trust besides the system's when a `did:web` document is fetched or a push service is asked, in PEM files.
     pub ca: Vec<PathBuf>,
-    /// Whether a `did:web` may lead into private address space.
+    /// Whether a `did:web`, or an endpoint of a push service, may lead into private address space.
     pub allow_private: bool,
     /// Another node of the operator's, where devices go while this one is away; its DID has to be known.
     pub elsewhere: Option<Target>,
@@ -117,6 +121,7 @@ impl Config {
             domain: None,
             stun: None,
             turn: TurnConfig::default(),
+            wake: WakeConfig::default(),
             certificate: None,
             acme: None,
             dht: None,
@@ -216,7 +221,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The key file does not hold a key.
-    #[error("{0}: not a node key")]
+    #[error("{0}: not a key of a node's")]
     Key(String),
     /// Others than its owner can read the key.
     #[error("{0}: others can read it; make it yours alone (chmod 600) or remove it to start with a new identity")]
@@ -271,6 +276,10 @@ impl Node {
         let names = names(&config, &home, at)?;
         let tls = Roots::load(&config.ca)?.ws_client(&Expect::WebPki)?;
         let patience = resolve::PATIENCE;
+        let pusher = match config.wake.enabled {
+            true => Some(Arc::new(wake::Pusher::open(home.dir(), &config.wake, &tls, config.allow_private)?)),
+            false => None,
+        };
         let authority = match (&config.acme, &config.domain, &config.certificate) {
             (Some(acme), Some(domain), None) => {
                 Some(acme::Authority::new(acme.clone(), domain.host(), home.dir(), &tls)?)
@@ -315,6 +324,8 @@ impl Node {
 
         let mut rules = config.relay.clone();
         rules.stun_port = Some(stun_port);
+        let allow_private = config.allow_private;
+        rules.wake = pusher.as_ref().map(|pusher| host::Wake { key: pusher.key(), allow_private });
         let lifetime = config.turn.lifetime;
         rules.elsewhere = config.elsewhere.as_ref().and_then(|target| {
             let node = target.node()?.clone();
@@ -342,7 +353,14 @@ impl Node {
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };
-        let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, roster.clone(), stopping.clone())?;
+        let (relay, counts) = relay::start(
+            &mut tasks,
+            rules,
+            &home,
+            relay::World { resolver, pusher },
+            roster.clone(),
+            stopping.clone(),
+        )?;
         // By now the home is ours: another node that runs in it keeps its store to itself.
         home.write_certificate(&certificate.pem())?;
         let health = metrics::Health::new(counts.clone());

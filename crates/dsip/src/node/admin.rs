@@ -217,6 +217,7 @@ impl fmt::Display for Shown<Status> {
             "refused      {} frames, {} envelopes; {} slow connections closed",
             counts.rejected, counts.refused, counts.too_slow
         )?;
+        writeln!(f, "waking       {} devices can be woken, {} were asked to be", counts.sleepers, counts.woken)?;
         writeln!(f, "relaying     {} addresses, {} MB so far", status.turn_allocations, status.turn_bytes / 1_000_000)?;
         write!(f, "store        {} MB on disk", status.store_bytes / 1_000_000)
     }

@@ -15,7 +15,7 @@ use dsip_endpoint::dht;
 use dsip_endpoint::link::Target;
 use dsip_endpoint::resolve::Domain;
 use dsip_endpoint::tls::server_name;
-use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
+use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits, WakeConfig};
 use dsip_proto::relay::rate::Rate;
 use serde::Serialize;
 
@@ -68,6 +68,12 @@ pub(crate) struct Args {
     /// Relay no media; STUN is still answered
     #[arg(long, env = "DSIP_NO_TURN", value_parser = switch())]
     no_turn: bool,
+    /// Wake no devices that sleep
+    #[arg(long, env = "DSIP_NO_WAKE", value_parser = switch())]
+    no_wake: bool,
+    /// How push services reach you, a mail address or an https URL; some want to know [default: the ACME contact, or the domain]
+    #[arg(long, value_name = "ADDRESS", env = "DSIP_WAKE_CONTACT", value_parser = contact)]
+    wake_contact: Option<String>,
     /// A certificate chain in PEM form, for a node with a domain [default: self-made from the node's own key]
     #[arg(long, value_name = "FILE", env = "DSIP_CERTIFICATE")]
     certificate: Option<PathBuf>,
@@ -234,6 +240,8 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
     if !acme.directory.starts_with("https://") {
         return Err(Failure::usage("--acme-directory", "not an https URL", "leave it out for Let's Encrypt"));
     }
+    let operator = args.acme_contact.as_ref().map(|address| format!("mailto:{address}"));
+    let domain = args.domain.as_ref().map(|domain| format!("https://{domain}"));
     let limits = TurnLimits {
         per_holder: args.turn_max_per_identity,
         bandwidth: args.turn_max_bandwidth.saturating_mul(125),
@@ -253,6 +261,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
             limits,
             ..TurnConfig::default()
         },
+        wake: WakeConfig { enabled: !args.no_wake, contact: args.wake_contact.clone().or(operator).or(domain) },
         certificate,
         acme: args.acme.then_some(acme),
         dht: args.dht_listen,
@@ -357,6 +366,17 @@ fn elsewhere(text: &str) -> Result<Target, String> {
     }
 }
 
+/// An address of the operator's, as RFC 8292 wants it.
+fn contact(text: &str) -> Result<String, &'static str> {
+    match text {
+        _ if text.chars().any(|character| character.is_control() || character.is_whitespace()) => {}
+        _ if text.starts_with("mailto:") || text.starts_with("https://") => return Ok(text.to_owned()),
+        _ if text.contains('@') => return Ok(format!("mailto:{text}")),
+        _ => {}
+    }
+    Err("neither a mail address nor an https URL")
+}
+
 /// A range of ports, both ends included.
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let wrong = || "write FROM-TO, two ports of which the first is not the greater".to_owned();
@@ -376,7 +396,7 @@ impl From<StartError> for Failure {
                 Self::home(path, source, "check the directory, or give another --home")
             }
             StartError::Key(path) => {
-                Self::home(path, "not a node key", "restore it, or move it away for a new identity")
+                Self::home(path, "not a key of a node's", "restore it, or move it away for a new identity")
             }
             StartError::Exposed(path) => Self::home(path, "others can read it", "`chmod 600` it, or move it away"),
             StartError::Store { home, source } => {

@@ -8,6 +8,7 @@
 //! | `subscriptions` | id of the `subscribe` | who, what to, until when, which `seq` is used up | at the start |
 //! | `records` | stream | the `publish`, whether it was withdrawn, statements about it | at the start |
 //! | `policies` | identity | who may see whether it is there, by which word, until when | at the start |
+//! | `wakes` | device | identity, where it is woken, until when | at the start |
 //! | `meta` | name | number | at the start |
 //!
 //! Arrivals go up, so envelopes are added at one end of their tree and mostly taken off at the other. Ids lie in runs by the
@@ -25,11 +26,12 @@ use std::time::{Duration, Instant};
 use dsip_endpoint::clock;
 use dsip_proto::envelope::{HeldId, Recorded};
 use dsip_proto::relay::{
-    Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Memory, Place, Write,
+    Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, KeptWake, Memory, Place, Write,
 };
 use dsip_proto::subscribe::authority::Mode;
+use dsip_proto::wake::Endpoint;
 use dsip_proto::wire::token::SubscriptionEvent;
-use dsip_proto::wire::{Did, Ulid};
+use dsip_proto::wire::{Did, Ulid, base64url};
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
@@ -43,6 +45,7 @@ const SEEN: TableDefinition<'_, (u64, bool, u64), &[u8]> = TableDefinition::new(
 const SUBSCRIPTIONS: TableDefinition<'_, u128, Subscription<'_>> = TableDefinition::new("subscriptions");
 const RECORDS: TableDefinition<'_, &str, Record<'_>> = TableDefinition::new("records");
 const POLICIES: TableDefinition<'_, &str, (u128, u64, Option<Vec<&str>>)> = TableDefinition::new("policies");
+const WAKES: TableDefinition<'_, &str, Wake<'_>> = TableDefinition::new("wakes");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Subscriber, device, target, events, expiry, `seq`, capability, whether records go with it.
@@ -50,6 +53,9 @@ type Subscription<'a> = (&'a str, &'a str, &'a str, Vec<&'a str>, u64, u64, Opti
 
 /// The `publish`, whether it was withdrawn, processors and their statements.
 type Record<'a> = (&'a str, bool, Vec<(&'a str, &'a str)>);
+
+/// Identity, URL, key and secret of the endpoint, expiry.
+type Wake<'a> = (&'a str, &'a str, &'a str, &'a str, u64);
 
 /// The names in `meta`: the version of all this, and how often the file was opened.
 const FORMAT: &str = "format";
@@ -350,6 +356,7 @@ fn begin(database: &Database) -> Result<u64, Error> {
             transaction.open_table(SUBSCRIPTIONS)?;
             transaction.open_table(RECORDS)?;
             transaction.open_table(POLICIES)?;
+            transaction.open_table(WAKES)?;
         }
         transaction.commit()?;
         Ok(Ok(run))
@@ -440,6 +447,17 @@ fn write_told(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb:
             table.insert(subject.as_str(), (kept.said.to_bits(), kept.until, listed))?;
         }
     }
+    if !batch.wakes.is_empty() {
+        let mut table = transaction.open_table(WAKES)?;
+        for (device, kept) in &batch.wakes {
+            let Some(KeptWake { identity, endpoint, until, .. }) = kept else {
+                table.remove(device.as_str())?;
+                continue;
+            };
+            let (key, auth) = (endpoint.key().to_string(), base64url::encode(endpoint.auth()));
+            table.insert(device.as_str(), (identity.as_str(), &**endpoint.url(), &*key, &*auth, *until))?;
+        }
+    }
     Ok(())
 }
 
@@ -517,6 +535,15 @@ fn read_told(transaction: &ReadTransaction, memory: &mut Memory) -> Result<(), r
         };
         let kept = KeptPolicy { subject: subject.clone(), said: Ulid::from_bits(said), until, mode };
         memory.policies.insert(subject, kept);
+    }
+    for row in transaction.open_table(WAKES)?.iter()? {
+        let (device, kept) = row?;
+        let (identity, url, key, auth, until) = kept.value();
+        if let (Ok(device), Ok(identity), Ok(endpoint)) =
+            (device.value().parse::<Did>(), identity.parse(), Endpoint::new(url, key, auth))
+        {
+            memory.wakes.insert(device.clone(), KeptWake { device, identity, endpoint, until });
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::wire::message::MAX_INTRODUCTION_BYTES;
 use crate::wire::token::Scope;
 use crate::wire::{Did, Message, Reason, Ulid};
 
+use super::compose::INVITE_LIFETIME_SECS;
 use super::inbound::Inbound;
 use super::link::Purpose;
 use super::{Agent, Change, Event, LinkId, Memory, Misuse, Output, Policy, Relay, Request};
@@ -30,6 +31,8 @@ pub(super) struct Errand {
 impl Agent {
     pub(super) fn engine_config(did: &Did, device: &Did, policy: Policy, memory: &Memory) -> endpoint::Config {
         endpoint::Config {
+            // TMR-1: a device that has to be woken first may come as long as the invite is valid (WAK-15).
+            t_establish: INVITE_LIFETIME_SECS,
             first_contact_required: policy.first_contact,
             contacts: memory.contacts.clone(),
             ..endpoint::Config::new(device.clone(), did.clone())

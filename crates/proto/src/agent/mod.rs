@@ -32,6 +32,7 @@ mod link;
 mod links;
 mod memory;
 mod parked;
+mod wake;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -60,6 +61,7 @@ use hints::Hints;
 use intruders::Intruders;
 use link::{Link, Purpose};
 use parked::Parked;
+use wake::Waking;
 use watches::Watches;
 
 /// A phone. Whoever holds one drives it: one call of [`handle`](Self::handle) or of a command per thing that happens, then
@@ -87,6 +89,7 @@ pub struct Agent {
     intruders: Intruders,
     hints: Option<Hints>,
     watches: Watches,
+    waking: Waking,
     rng: ChaCha20Rng,
     last_id: u64,
     out: VecDeque<Output>,
@@ -158,6 +161,7 @@ impl Agent {
             intruders: Intruders::default(),
             hints: publish.then(Hints::new),
             watches: Watches::new(now),
+            waking: Waking::default(),
             rng,
             last_id: 0,
             out: VecDeque::new(),
@@ -218,6 +222,7 @@ impl Agent {
         self.advance_calls(now);
         self.publish_hint(now);
         self.advance_watches(now);
+        self.advance_waking(now);
     }
 
     fn wake(&self) -> Option<Tick> {
@@ -227,6 +232,7 @@ impl Agent {
             .chain(self.hints.as_ref().and_then(Hints::wake))
             .chain(self.engine.wake())
             .chain(self.watches.wake())
+            .chain(self.waking.wake())
             .min()
     }
 

@@ -92,6 +92,7 @@ impl Host {
         for conn in unwanted {
             self.close(now, conn, Close::Barred, out);
         }
+        self.wake_those_served(out);
     }
 
     /// ADM-2: lets `identity` in if it asks for that. False if what it brought is not good.

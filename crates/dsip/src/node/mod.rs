@@ -96,7 +96,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S", default_value_t = 0, env = "DSIP_DRAIN")]
     drain: u32,
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as dsip_node=debug
-    #[arg(long, value_name = "FILTER", default_value = "warn,libp2p_kad=error,dsip_node=info,dsip=info", env = "DSIP_LOG", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG, env = "DSIP_LOG", value_parser = filter)]
     log: String,
     /// How it is logged
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "DSIP_LOG_FORMAT")]
@@ -131,6 +131,9 @@ pub(crate) struct Args {
 }
 
 /// Where `--help` shows what is limited.
+/// What is logged if nobody says otherwise. Libraries name addresses of users in their warnings; ours do not.
+const DEFAULT_LOG: &str = "warn,libp2p_kad=error,quinn_udp=error,yamux=error,dsip_node=info,dsip=info";
+
 const LIMITS: &str = "Limits";
 
 #[derive(Debug, clap::Subcommand)]
@@ -387,5 +390,44 @@ impl From<StartError> for Failure {
             StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
             error => Self::fault("node", error, "try again"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("whole").extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What quinn-udp says when a packet cannot be sent, word for word, with the address of whom it was for.
+    #[test]
+    fn the_log_names_no_address_of_a_user_unless_it_is_asked_for() {
+        let log = Log::default();
+        let into = log.clone();
+        let filter = tracing_subscriber::EnvFilter::try_new(DEFAULT_LOG).expect("a filter");
+        let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || into.clone()).finish();
+        tracing::subscriber::with_default(logger, || {
+            let transmit = "Transmit { destination: 192.0.2.7:44736 }";
+            tracing::warn!(target: "quinn_udp", "sendmsg error: Operation not permitted, {transmit}");
+            tracing::warn!(target: "yamux::connection", "192.0.2.7: maximum number of streams reached");
+            tracing::warn!(target: "dsip_node::summary", "turned away in the last minute: connections closed: abuse 7");
+        });
+        let said = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
+        assert!(said.contains("abuse 7") && !said.contains("192.0.2.7"), "{said}");
     }
 }

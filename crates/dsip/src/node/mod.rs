@@ -17,6 +17,7 @@ use dsip_endpoint::resolve::Domain;
 use dsip_endpoint::tls::server_name;
 use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
 use dsip_proto::relay::rate::Rate;
+use sd_notify::NotifyState;
 use serde::Serialize;
 
 use crate::cli::{Globals, switch};
@@ -130,10 +131,10 @@ pub(crate) struct Args {
     pub(crate) settings: Vec<Setting>,
 }
 
-/// Where `--help` shows what is limited.
 /// What is logged if nobody says otherwise. Libraries name addresses of users in their warnings; ours do not.
 const DEFAULT_LOG: &str = "warn,libp2p_kad=error,quinn_udp=error,yamux=error,dsip_node=info,dsip=info";
 
+/// Where `--help` shows what is limited.
 const LIMITS: &str = "Limits";
 
 #[derive(Debug, clap::Subcommand)]
@@ -185,10 +186,12 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let node = Node::start(config).await?;
     let ready = node.ready();
     out.event(&Started { event: "ready", ready, url: ready.url() });
+    notify(NotifyState::Ready);
     tokio::select! {
         () = end.wait() => {}
         told = node.told_to_drain() => patience = told,
     }
+    notify(NotifyState::Stopping);
     if node.turn().allocations > 0 && !patience.is_zero() {
         out.progress("saying goodbye to connections, and waiting for calls that are relayed; once more ends at once");
         tokio::select! {
@@ -200,6 +203,13 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     }
     node.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// Tells the service manager, if one wants to know (sd_notify(3)).
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
 }
 
 /// What the node is started with.

@@ -1,6 +1,7 @@
 //! What an operator sees and does: metrics, health, draining, a look at a configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dsip_endpoint::link::{Close, Closed, Transport};
@@ -347,4 +348,34 @@ async fn what_would_keep_a_node_from_starting_shows_beforehand() {
     let mut mixed = config;
     mixed.certificate = Some((node.ready().ca.clone(), key));
     assert!(matches!(mixed.check(), Err(StartError::Tls(_))), "{:?}", mixed.check());
+}
+
+/// Addresses of this test alone: every one of 127.0.0.0/8 is this machine.
+#[tokio::test]
+async fn what_picks_a_port_by_itself_leaves_those_alone_that_were_chosen() {
+    let at = |port: u16| Some(SocketAddr::from(([127, 77, 1, 1], port)));
+    let home = tempfile::tempdir().expect("a directory");
+    let node = start(home.path(), |config| {
+        config.listen = at(7_443).expect("an address");
+        config.metrics = at(7_444);
+        config.turn.tls = at(7_445);
+        config.turn.tcp = at(7_446);
+        assert!(config.check().is_ok(), "and so says the check");
+    })
+    .await;
+    let ready = node.ready();
+    assert!(ready.dht.starts_with("/ip4/127.77.1.1/tcp/7447/"), "{}", ready.dht);
+    assert_eq!(ready.metrics.as_deref(), Some("http://127.77.1.1:7444/metrics"));
+    node.shutdown().await;
+
+    // The port that is customary for TURN is somebody else's here.
+    let home = tempfile::tempdir().expect("a directory");
+    let node = start(home.path(), |config| {
+        config.listen = at(8_443).expect("an address");
+        config.metrics = at(3_478);
+    })
+    .await;
+    assert_eq!(node.ready().metrics.as_deref(), Some("http://127.77.1.1:3478/metrics"));
+    assert!(!node.ready().turn.iter().any(|url| url.contains(":3478?transport=tcp")), "{:?}", node.ready().turn);
+    node.shutdown().await;
 }

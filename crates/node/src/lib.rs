@@ -22,6 +22,7 @@ mod quic;
 mod relay;
 mod roster;
 mod store;
+mod summary;
 mod turn;
 mod ws;
 
@@ -375,6 +376,7 @@ impl Node {
         tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
         let started = Instant::now();
         let (drain, told_to_drain) = watch::channel(None);
+        tasks.spawn(until(media_stopping.clone(), summary::tell(counts.clone(), admission.clone())));
         let commands = control::listen(home.dir())
             .inspect_err(|error| tracing::warn!(%error, "there will be no admin commands"))
             .ok();

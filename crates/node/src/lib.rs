@@ -32,6 +32,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use dsip_endpoint::dht::{self, Dht, Multiaddr};
@@ -377,6 +378,7 @@ impl Node {
         let started = Instant::now();
         let (drain, told_to_drain) = watch::channel(None);
         tasks.spawn(until(media_stopping.clone(), summary::tell(counts.clone(), admission.clone())));
+        let shown_certificate = certificate.clone();
         let commands = control::listen(home.dir())
             .inspect_err(|error| tracing::warn!(%error, "there will be no admin commands"))
             .ok();
@@ -406,7 +408,11 @@ impl Node {
                 health: health.clone(),
                 counts: counts.clone(),
                 turn: turn.clone(),
-                admission,
+                admission: admission.clone(),
+                dht: dht.clone(),
+                dht_peers: AtomicUsize::new(0),
+                certificate: shown_certificate,
+                store: home.dir().join(store::embedded::FILE),
                 started,
             };
             tasks.spawn(metrics::serve(listener, Arc::new(shown), media_stopping));

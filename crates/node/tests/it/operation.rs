@@ -81,6 +81,10 @@ async fn metrics_follow_what_happens() {
     let after = samples(&after);
     assert_eq!((after["dsip_bound_devices"], after["dsip_delivered_envelopes_total"]), (2.0, 1.0));
     assert_eq!((after["dsip_attempts"], after["dsip_ready"]), (1.0, 1.0));
+    assert!(after["dsip_store_bytes"] > 0.0 && after.contains_key("dsip_dht_peers"));
+    assert!(!after.contains_key("dsip_certificate_expiry_timestamp_seconds"), "it has no domain's certificate");
+    // Two devices, each with a socket, and what listens.
+    assert!(after["process_open_fds"] > 8.0, "{}", after["process_open_fds"]);
     assert!(after.contains_key(concat!("dsip_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")));
 }
 

@@ -158,11 +158,18 @@ async fn show<S: AsyncWrite + Unpin>(
     request: &Request,
     page: impl FnOnce(&Request) -> Option<Page>,
 ) -> io::Result<()> {
-    if request.method() != http::Method::GET {
-        return say(stream, "405 Method Not Allowed", TEXT, "Allow: GET\r\n", "Only GET.\n").await;
+    let head_only = request.method() == http::Method::HEAD;
+    if request.method() != http::Method::GET && !head_only {
+        return say(stream, "405 Method Not Allowed", TEXT, "Allow: GET, HEAD\r\n", "Only GET.\n").await;
     }
-    let Page { status, kind, body, headers } = page(request).unwrap_or_else(Page::nothing);
-    say(stream, status, kind, &headers, &body).await
+    let page = page(request).unwrap_or_else(Page::nothing);
+    if head_only {
+        // RFC 9110, 9.3.2: what GET would say, without saying it.
+        let head = head(page.status, page.kind, page.body.len(), &page.headers);
+        stream.write_all(head.as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    say(stream, page.status, page.kind, &page.headers, &page.body).await
 }
 
 /// Reads what the request brings, and answers with what becomes of it.
@@ -199,17 +206,20 @@ async fn say<S: AsyncWrite + Unpin>(
     header: &str,
     body: &str,
 ) -> io::Result<()> {
+    let head = head(status, kind, body.len(), header);
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// The head of an answer whose body has this length.
+fn head(status: &str, kind: &str, length: usize, header: &str) -> String {
     // RFC 9110, 8.6: nothing has no length, and what is not sent again has the length it had.
     let length = if matches!(status, UNCHANGED | DONE) {
         String::new()
     } else {
-        format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len())
+        format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n")
     };
-    let head = format!(
-        "HTTP/1.1 {status}\r\n{length}{header}Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n{body}"
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.shutdown().await
+    format!("HTTP/1.1 {status}\r\n{length}{header}Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n")
 }
 
 struct BadRequest;
@@ -273,6 +283,14 @@ mod tests {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:?}: {answer}");
             assert!(!accepted.await.expect("ended").expect("answered"));
         }
+    }
+
+    #[tokio::test]
+    async fn head_is_answered_as_get_is_without_the_body() {
+        let get = answer_to("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let head = answer_to("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(format!("{head}a node\n"), get);
+        assert!(answer_to("HEAD /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n").await.starts_with("HTTP/1.1 404"));
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ mod quic;
 mod relay;
 mod roster;
 mod store;
+mod summary;
 mod turn;
 mod wake;
 mod ws;
@@ -32,6 +33,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use dsip_endpoint::dht::{self, Dht, Multiaddr};
@@ -162,6 +164,13 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The TCP ports that the operator chose for something. What picks a port by itself leaves them alone, whichever of the
+    /// two comes first.
+    fn chosen_tcp(&self) -> BTreeSet<u16> {
+        let chosen = [self.dht, self.turn.tcp, self.turn.tls, self.metrics];
+        chosen.into_iter().flatten().map(|at| at.port()).filter(|port| *port != 0).collect()
     }
 }
 
@@ -302,7 +311,8 @@ impl Node {
             authority.show(&certificate);
         }
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
-        let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
+        let turn =
+            turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0, &config.chosen_tcp())?;
         let (stun_port, turn_ports) = (turn.stun_port(), turn.ports());
         let metrics = match config.metrics {
             Some(at) => Some(metrics::listen(at).await?),
@@ -385,6 +395,8 @@ impl Node {
         tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
         let started = Instant::now();
         let (drain, told_to_drain) = watch::channel(None);
+        tasks.spawn(until(media_stopping.clone(), summary::tell(counts.clone(), admission.clone())));
+        let shown_certificate = certificate.clone();
         let commands = control::listen(home.dir())
             .inspect_err(|error| tracing::warn!(%error, "there will be no admin commands"))
             .ok();
@@ -414,7 +426,11 @@ impl Node {
                 health: health.clone(),
                 counts: counts.clone(),
                 turn: turn.clone(),
-                admission,
+                admission: admission.clone(),
+                dht: dht.clone(),
+                dht_peers: AtomicUsize::new(0),
+                certificate: shown_certificate,
+                store: home.dir().join(store::embedded::FILE),
                 started,
             };
             tasks.spawn(metrics::serve(listener, Arc::new(shown), media_stopping));
@@ -509,7 +525,7 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, std::net::UdpSocket), St
     let attempts = if at.port() == 0 { 16 } else { 1 };
     let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..attempts {
-        let tcp = TcpListener::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source })?;
+        let tcp = admission::listen(at).map_err(|source| StartError::Listen { at: at.to_string(), source })?;
         let bound = tcp.local_addr().map_err(|source| StartError::Listen { at: at.to_string(), source })?;
         match std::net::UdpSocket::bind(bound) {
             Ok(udp) => return Ok((tcp, udp)),
@@ -558,7 +574,8 @@ async fn start_dht(
         return Ok(start(at).await?);
     }
     let next = (1..=NEXT_PORTS).filter_map(|step| beside.port().checked_add(step));
-    for port in next.filter(|_| config.listen.port() != 0) {
+    let chosen = config.chosen_tcp();
+    for port in next.filter(|port| config.listen.port() != 0 && !chosen.contains(port)) {
         match start((beside.ip(), port).into()).await {
             Err(dht::Error::Listen(..)) => {}
             started => return Ok(started?),

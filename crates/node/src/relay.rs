@@ -167,6 +167,11 @@ impl Watch {
         self.lock().1.clone()
     }
 
+    /// A connection is closed by the node, for this reason.
+    pub(crate) fn closing(&self, why: &'static str) {
+        *self.lock().1.closed.entry(why).or_default() += 1;
+    }
+
     fn write(&self, counts: Counts) {
         self.lock().0 = counts;
     }
@@ -344,14 +349,14 @@ impl Driver {
                             tracing::debug!(conn = conn.0, "cut off: what was sent is not being read");
                             outbox.cut();
                             self.counts.too_slow += 1;
-                            *self.shown.lock().1.closed.entry("not-reading").or_default() += 1;
+                            self.shown.closing("not-reading");
                         }
                     }
                 }
                 Output::Close { conn, why } => {
                     tracing::debug!(conn = conn.0, ?why, "closing");
                     self.counts.too_slow += u64::from(why == Close::Unread);
-                    *self.shown.lock().1.closed.entry(word(why)).or_default() += 1;
+                    self.shown.closing(word(why));
                     if let Some((_, outbox)) = self.outboxes.remove(&conn) {
                         outbox.close(wire(why));
                     }

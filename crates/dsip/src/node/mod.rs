@@ -17,6 +17,7 @@ use dsip_endpoint::resolve::Domain;
 use dsip_endpoint::tls::server_name;
 use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits, WakeConfig};
 use dsip_proto::relay::rate::Rate;
+use sd_notify::NotifyState;
 use serde::Serialize;
 
 use crate::cli::{Globals, switch};
@@ -102,7 +103,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S", default_value_t = 0, env = "DSIP_DRAIN")]
     drain: u32,
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as dsip_node=debug
-    #[arg(long, value_name = "FILTER", default_value = "warn,libp2p_kad=error,dsip_node=info,dsip=info", env = "DSIP_LOG", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG, env = "DSIP_LOG", value_parser = filter)]
     log: String,
     /// How it is logged
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "DSIP_LOG_FORMAT")]
@@ -135,6 +136,9 @@ pub(crate) struct Args {
     #[arg(skip)]
     pub(crate) settings: Vec<Setting>,
 }
+
+/// What is logged if nobody says otherwise. Libraries name addresses of users in their warnings; ours do not.
+const DEFAULT_LOG: &str = "warn,libp2p_kad=error,quinn_udp=error,yamux=error,dsip_node=info,dsip=info";
 
 /// Where `--help` shows what is limited.
 const LIMITS: &str = "Limits";
@@ -188,10 +192,12 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let node = Node::start(config).await?;
     let ready = node.ready();
     out.event(&Started { event: "ready", ready, url: ready.url() });
+    notify(NotifyState::Ready);
     tokio::select! {
         () = end.wait() => {}
         told = node.told_to_drain() => patience = told,
     }
+    notify(NotifyState::Stopping);
     if node.turn().allocations > 0 && !patience.is_zero() {
         out.progress("saying goodbye to connections, and waiting for calls that are relayed; once more ends at once");
         tokio::select! {
@@ -203,6 +209,13 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     }
     node.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// Tells the service manager, if one wants to know (sd_notify(3)).
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
 }
 
 /// What the node is started with.
@@ -407,5 +420,44 @@ impl From<StartError> for Failure {
             StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
             error => Self::fault("node", error, "try again"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("whole").extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What quinn-udp says when a packet cannot be sent, word for word, with the address of whom it was for.
+    #[test]
+    fn the_log_names_no_address_of_a_user_unless_it_is_asked_for() {
+        let log = Log::default();
+        let into = log.clone();
+        let filter = tracing_subscriber::EnvFilter::try_new(DEFAULT_LOG).expect("a filter");
+        let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || into.clone()).finish();
+        tracing::subscriber::with_default(logger, || {
+            let transmit = "Transmit { destination: 192.0.2.7:44736 }";
+            tracing::warn!(target: "quinn_udp", "sendmsg error: Operation not permitted, {transmit}");
+            tracing::warn!(target: "yamux::connection", "192.0.2.7: maximum number of streams reached");
+            tracing::warn!(target: "dsip_node::summary", "turned away in the last minute: connections closed: abuse 7");
+        });
+        let said = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
+        assert!(said.contains("abuse 7") && !said.contains("192.0.2.7"), "{said}");
     }
 }

@@ -301,6 +301,19 @@ fn turn_7_credentials_end_and_a_call_under_way_does_not() {
     assert_eq!(world.ask_as(client(1), &grant, Method::Refresh, &[]).error(), Some(401), "a day is enough");
 }
 
+/// RFC 8489, 6.3.1: a Binding request is no exception.
+#[test]
+fn turn_11_what_must_be_understood_in_a_binding_request_and_is_not_is_refused() {
+    let mut world = World::new();
+    let binding = |kind: u16| Writer::new(Method::Binding, Class::Request, [7; 12]).with(kind, &[0; 4]).finish();
+    let understood = world.answer(client(1), &binding(0x8022));
+    assert_eq!(understood.message().class(), Class::Success);
+    // CHANGE-REQUEST of RFC 5780.
+    let refused = world.answer(client(1), &binding(0x0003));
+    assert_eq!((refused.error(), refused.message().class()), (Some(420), Class::Error));
+    assert_eq!(refused.message().find(attribute::UNKNOWN_ATTRIBUTES), Some(&[0, 3][..]));
+}
+
 #[test]
 fn turn_11_what_cannot_be_granted_is_refused_with_its_code() {
     let mut world = World::new();

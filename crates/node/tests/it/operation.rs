@@ -1,6 +1,7 @@
 //! What an operator sees and does: metrics, health, draining, a look at a configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dsip_endpoint::link::{Close, Closed, Transport};
@@ -80,6 +81,10 @@ async fn metrics_follow_what_happens() {
     let after = samples(&after);
     assert_eq!((after["dsip_bound_devices"], after["dsip_delivered_envelopes_total"]), (2.0, 1.0));
     assert_eq!((after["dsip_attempts"], after["dsip_ready"]), (1.0, 1.0));
+    assert!(after["dsip_store_bytes"] > 0.0 && after.contains_key("dsip_dht_peers"));
+    assert!(!after.contains_key("dsip_certificate_expiry_timestamp_seconds"), "it has no domain's certificate");
+    // Two devices, each with a socket, and what listens.
+    assert!(after["process_open_fds"] > 8.0, "{}", after["process_open_fds"]);
     assert!(after.contains_key(concat!("dsip_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")));
 }
 
@@ -347,4 +352,34 @@ async fn what_would_keep_a_node_from_starting_shows_beforehand() {
     let mut mixed = config;
     mixed.certificate = Some((node.ready().ca.clone(), key));
     assert!(matches!(mixed.check(), Err(StartError::Tls(_))), "{:?}", mixed.check());
+}
+
+/// Addresses of this test alone: every one of 127.0.0.0/8 is this machine.
+#[tokio::test]
+async fn what_picks_a_port_by_itself_leaves_those_alone_that_were_chosen() {
+    let at = |port: u16| Some(SocketAddr::from(([127, 77, 1, 1], port)));
+    let home = tempfile::tempdir().expect("a directory");
+    let node = start(home.path(), |config| {
+        config.listen = at(7_443).expect("an address");
+        config.metrics = at(7_444);
+        config.turn.tls = at(7_445);
+        config.turn.tcp = at(7_446);
+        assert!(config.check().is_ok(), "and so says the check");
+    })
+    .await;
+    let ready = node.ready();
+    assert!(ready.dht.starts_with("/ip4/127.77.1.1/tcp/7447/"), "{}", ready.dht);
+    assert_eq!(ready.metrics.as_deref(), Some("http://127.77.1.1:7444/metrics"));
+    node.shutdown().await;
+
+    // The port that is customary for TURN is somebody else's here.
+    let home = tempfile::tempdir().expect("a directory");
+    let node = start(home.path(), |config| {
+        config.listen = at(8_443).expect("an address");
+        config.metrics = at(3_478);
+    })
+    .await;
+    assert_eq!(node.ready().metrics.as_deref(), Some("http://127.77.1.1:3478/metrics"));
+    assert!(!node.ready().turn.iter().any(|url| url.contains(":3478?transport=tcp")), "{:?}", node.ready().turn);
+    node.shutdown().await;
 }

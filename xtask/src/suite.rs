@@ -114,11 +114,12 @@ pub(crate) fn net(arguments: &[String]) -> Outcome {
 
 /// A node under random faults.
 pub(crate) fn chaos(arguments: &[String]) -> Outcome {
+    let plan = chaos::Plan::of(arguments)?;
     let built = cargo(&["test", "-p", "dsip-node", "--test", "it", "--no-run", "--locked", "--message-format=json"]);
     let built = built.capture()?;
     let mut executables = built.lines().filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next());
     let counting = executables.next_back().ok_or_else(|| Failure::new("the counting clients were not built"))?;
-    chaos::run(&binary()?, counting, arguments)
+    chaos::run(&binary()?, counting, &plan)
 }
 
 /// Calls with an independent implementation.

@@ -332,6 +332,7 @@ impl Node {
         let allowance = Allowance {
             max_connections: rules.max_connections,
             max_connections_per_address: config.limits.per_address,
+            max_envelopes_per_device: per_minute(rules.rates.devices),
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };

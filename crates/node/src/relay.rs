@@ -77,6 +77,8 @@ pub struct Allowance {
     pub max_connections: usize,
     /// Connections from one address, or one IPv6 /64.
     pub max_connections_per_address: usize,
+    /// Envelopes of one device in a minute.
+    pub max_envelopes_per_device: u32,
     /// Envelopes of one identity in a minute.
     pub max_envelopes: u32,
     /// Invites of one identity in a minute.
@@ -135,6 +137,8 @@ pub(crate) struct Reasons {
     pub(crate) refused: BTreeMap<String, u64>,
     /// Verified envelopes that went no further.
     pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// What came too fast.
+    pub(crate) limited: BTreeMap<&'static str, u64>,
     /// Connections that the node closed.
     pub(crate) closed: BTreeMap<&'static str, u64>,
 }
@@ -300,6 +304,7 @@ impl Driver {
                 return;
             }
             Input::Allow(allowed) => host::Input::Allow {
+                devices: Rate::per_minute(allowed.max_envelopes_per_device),
                 envelopes: Rate::per_minute(allowed.max_envelopes),
                 invites: Rate::per_minute(allowed.max_invites),
                 connections: allowed.max_connections,
@@ -392,6 +397,7 @@ impl Driver {
                 self.counts.dropped += 1;
                 *self.shown.lock().1.dropped.entry(why.as_str()).or_default() += 1;
             }
+            Event::Limited(limit) => *self.shown.lock().1.limited.entry(limit.as_str()).or_default() += 1,
             Event::Bound(_) | Event::Dequeued(_) => {}
         }
     }

@@ -33,6 +33,7 @@ async fn a_node_to_be_killed() {
         }
         config.limits.opens = Rate { burst: 100_000, every: Duration::from_micros(1) };
         config.relay.rates.envelopes = Rate { burst: 1_000_000, every: Duration::from_micros(1) };
+        config.relay.rates.devices = config.relay.rates.envelopes;
         config.relay.rates.strangers = config.relay.rates.envelopes;
         config.relay.rates.networks = config.relay.rates.envelopes;
     })

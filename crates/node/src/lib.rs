@@ -21,6 +21,7 @@ mod names;
 mod quic;
 mod relay;
 mod roster;
+mod routing;
 mod store;
 mod turn;
 mod ws;

@@ -21,6 +21,7 @@ mod names;
 mod quic;
 mod relay;
 mod roster;
+mod routing;
 mod store;
 mod summary;
 mod turn;
@@ -360,6 +361,7 @@ impl Node {
         let allowance = Allowance {
             max_connections: rules.max_connections,
             max_connections_per_address: config.limits.per_address,
+            max_envelopes_per_device: per_minute(rules.rates.devices),
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };

@@ -147,12 +147,14 @@ impl fmt::Display for Metrics {
         page.counter("dsip_queued_envelopes_total", "Envelopes that had to wait.", queued)?;
         page.gauge("dsip_wakeable_devices", "Devices that can be woken by a push service.", sleepers)?;
         page.gauge("dsip_wakes_in_flight", "Requests to push services under way.", waking)?;
-        let Reasons { rejected, refused, dropped, closed, wakes } = self.counts.reasons();
+        let Reasons { rejected, refused, dropped, limited, closed, wakes } = self.counts.reasons();
         page.counters("dsip_wakes_total", "Devices to be woken, by what became of it.", "outcome", &wakes)?;
         page.counters("dsip_rejected_frames_total", "Frames that verification refused.", "code", &rejected)?;
         let help = "Verified envelopes refused, as their sender was told.";
         page.counters("dsip_refused_envelopes_total", help, "reason", &refused)?;
         page.counters("dsip_dropped_envelopes_total", "Verified envelopes that went no further.", "why", &dropped)?;
+        let help = "What was held up because it came too fast, by the rate that was used up.";
+        page.counters("dsip_rate_limited_total", help, "limit", &limited)?;
         page.counters("dsip_closed_connections_total", "Connections that the node closed.", "why", &closed)?;
         let Refused { blocked, full, address, rate } = self.admission.refused();
         let kept_out = [("blocked", blocked), ("full", full), ("address", address), ("rate", rate)].into();

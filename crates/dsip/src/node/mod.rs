@@ -114,13 +114,16 @@ pub(crate) struct Args {
     /// Connections from one address, or one IPv6 /64, at one time
     #[arg(long, value_name = "N", default_value_t = Limits::default().per_address, env = "DSIP_MAX_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_parser = some)]
     max_connections_per_address: usize,
-    /// Envelopes of one identity in a minute
+    /// Envelopes of one device in a minute; twice as many if its identity is a did:web, four times for members and names here
+    #[arg(long, value_name = "N", default_value_t = 4_500, env = "DSIP_MAX_ENVELOPES_PER_DEVICE", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
+    max_envelopes_per_device: u32,
+    /// Envelopes of one identity in a minute; more for some, as above
     #[arg(long, value_name = "N", default_value_t = 6_000, env = "DSIP_MAX_ENVELOPES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_envelopes: u32,
     /// Envelopes from one address, or one IPv6 /64, in a minute
     #[arg(long, value_name = "N", default_value_t = 120_000, env = "DSIP_MAX_ENVELOPES_PER_ADDRESS", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_envelopes_per_address: u32,
-    /// Invites of one identity in a minute
+    /// Invites of one identity in a minute; more for some, as above
     #[arg(long, value_name = "N", default_value_t = 120, env = "DSIP_MAX_INVITES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_invites: u32,
     /// How long an envelope waits for a device that is away, in hours
@@ -288,6 +291,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
     };
     config.limits.connections = args.max_connections;
     config.limits.per_address = args.max_connections_per_address;
+    config.relay.rates.devices = Rate::per_minute(args.max_envelopes_per_device);
     config.relay.rates.envelopes = Rate::per_minute(args.max_envelopes);
     config.relay.rates.networks = Rate::per_minute(args.max_envelopes_per_address);
     config.relay.rates.invites = Rate::per_minute(args.max_invites);

@@ -144,6 +144,7 @@ fn node() {
         config.limits = Limits { connections: 100_000, per_address: 100_000, opens: unlimited };
         config.relay.seen = envelope::Limits { live_per_sender: usize::MAX, live: usize::MAX, ..Default::default() };
         config.relay.rates = Rates {
+            devices: unlimited,
             envelopes: unlimited,
             networks: unlimited,
             invites: unlimited,

@@ -8,6 +8,7 @@ use dsip_endpoint::link::{Close, Closed, Transport};
 use dsip_media::turn::client::Received;
 use dsip_node::control::{self, Ask, Blocked, Failed, Invited, Status};
 use dsip_node::{Allowance, StartError};
+use dsip_proto::relay::rate::Rate;
 use dsip_proto::time::Tick;
 use dsip_proto::wire::Did;
 use dsip_proto::wire::token::SubscriptionEvent;
@@ -93,6 +94,7 @@ async fn what_is_refused_is_counted_by_reason() {
     let world = World::with(|config| {
         config.metrics = Some("127.0.0.1:0".parse().expect("an address"));
         config.limits.per_address = 2;
+        config.relay.rates.invites = Rate { burst: 1, every: Duration::from_secs(3600) };
     })
     .await;
     let (alice, bob) = (Device::new(1), Device::new(2));
@@ -107,6 +109,9 @@ async fn what_is_refused_is_counted_by_reason() {
     let again = alice.hello(Some("did:web:elsewhere.example"));
     say(&stranger, &again);
     world.until(|counts| counts.refused == 2).await;
+    let more = alice.invite(&bob.identity);
+    say(&link, &more);
+    hear_error(&mut link, "policy.rate-limited", &more).await;
     let (_, text) = page(&world, "/metrics").await;
     let counted = samples(&text);
     for (name, count) in [
@@ -115,6 +120,7 @@ async fn what_is_refused_is_counted_by_reason() {
         ("dsip_rejected_frames_total{code=\"duplicate-id\"}", 1.0),
         ("dsip_refused_connections_total{why=\"address\"}", 1.0),
         ("dsip_refused_connections_total{why=\"full\"}", 0.0),
+        ("dsip_rate_limited_total{limit=\"invites\"}", 1.0),
     ] {
         assert_eq!(counted.get(name), Some(&count), "{name} in {text}");
     }
@@ -315,6 +321,7 @@ async fn limits_change_while_it_runs() {
     let limits = Ask::Limits {
         max_connections: None,
         max_connections_per_address: Some(1),
+        max_envelopes_per_device: None,
         max_envelopes: None,
         max_invites: Some(1),
     };

@@ -380,15 +380,42 @@ async fn qb_23_any_number_of_sessions_each_in_order() {
     }
 }
 
-#[tokio::test]
-async fn qb_12_a_promised_length_over_the_cap_ends_the_connection() {
-    let node = Node::start(0, false, true).await;
+/// A connection without a link, to be used as no link would.
+async fn raw(node: &Node) -> quinn::Connection {
     let crypto = Roots::load::<&str>(&[]).expect("loaded").quic_client(&node.target(Some(SEED)).expect()).expect("set");
     let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
     let config = quinn::ClientConfig::new(Arc::new(crypto));
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
-    let connection = endpoint.connect_with(config, at, "localhost").expect("begun").await.expect("connected");
+    endpoint.connect_with(config, at, "localhost").expect("begun").await.expect("connected")
+}
+
+#[tokio::test]
+async fn qb_12_a_promised_length_over_the_cap_ends_the_connection() {
+    let node = Node::start(0, false, true).await;
+    let connection = raw(&node).await;
     let (mut send, _recv) = connection.open_bi().await.expect("opened");
     send.write_all(&[&[0; 16][..], &65_537u32.to_be_bytes()].concat()).await.expect("written");
     assert_eq!(quic::closed(connection.closed().await), Closed::There(Close::TooLarge));
+}
+
+#[tokio::test]
+async fn qb_26_who_gives_up_a_stream_gives_up_the_connection() {
+    let node = Node::start(0, false, true).await;
+    let begun = [&[0; 16][..], &5u32.to_be_bytes(), b"hello"].concat();
+    let in_preamble = &begun[..7];
+    let between_frames = &begun[..];
+    let in_a_length = [&begun[..], &[0, 0]].concat();
+    let in_a_frame = [&begun[..], &9u32.to_be_bytes(), b"cut"].concat();
+    for so_far in [in_preamble, between_frames, &in_a_length, &in_a_frame] {
+        let connection = raw(&node).await;
+        let (mut send, _recv) = connection.open_bi().await.expect("opened");
+        send.write_all(so_far).await.expect("written");
+        send.reset(0u32.into()).expect("reset");
+        assert_eq!(quic::closed(connection.closed().await), Closed::There(Close::Protocol), "{so_far:?}");
+    }
+    let connection = raw(&node).await;
+    let (mut send, mut recv) = connection.open_bi().await.expect("opened");
+    send.write_all(&begun).await.expect("written");
+    recv.stop(0u32.into()).expect("stopped");
+    assert_eq!(quic::closed(connection.closed().await), Closed::There(Close::Protocol));
 }

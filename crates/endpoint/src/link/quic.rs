@@ -14,7 +14,7 @@ use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
+    AckFrequencyConfig, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
     WriteError,
 };
 use socket2::SockRef;
@@ -793,7 +793,7 @@ async fn frame(reader: u64, mut recv: RecvStream) -> Read {
             match recv.read_chunk(length - text.len(), true).await {
                 Ok(Some(chunk)) => text.extend_from_slice(&chunk.bytes),
                 Ok(None) => return Err(Fault::Close(Close::Protocol)),
-                Err(_) => return Err(Fault::Gone),
+                Err(error) => return Err(error.into()),
             }
         }
         match String::from_utf8(text) {
@@ -809,7 +809,17 @@ impl From<ReadExactError> for Fault {
     fn from(error: ReadExactError) -> Self {
         match error {
             ReadExactError::FinishedEarly(_) => Self::Close(Close::Protocol),
-            ReadExactError::ReadError(_) => Self::Gone,
+            ReadExactError::ReadError(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // QB-26: what was on the stream is lost, and nobody would learn that it is.
+            ReadError::Reset(_) => Self::Close(Close::Protocol),
+            _ => Self::Gone,
         }
     }
 }

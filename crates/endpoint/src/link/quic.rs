@@ -14,8 +14,8 @@ use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
-    WriteError, ZeroRttAccepted,
+    AckFrequencyConfig, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
+    WriteError,
 };
 use socket2::SockRef;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -96,12 +96,12 @@ pub(super) fn client_socket(any: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Moves frames both ways until either side closes or the connection breaks.
 ///
-/// `early` is given by a client whose frames travel as 0-RTT until the node decides: should it refuse, they are sent
-/// again on the connection it made instead (QB-32).
+/// `early` is given by a client whose frames travel as 0-RTT until the node decides, and says how it did: should it refuse,
+/// they are sent again on the connection it made instead (QB-32).
 pub async fn drive<T, F>(
     connection: Connection,
     side: Side,
-    early: Option<ZeroRttAccepted>,
+    early: Option<BoxFuture<'static, bool>>,
     mut outgoing: Outgoing,
     mut deliver: Deliver<T, F>,
 ) -> Closed
@@ -241,7 +241,7 @@ struct Question {
 
 /// What is known while the node has not yet answered a first flight sent as 0-RTT.
 struct Early {
-    accepted: ZeroRttAccepted,
+    accepted: BoxFuture<'static, bool>,
     frames: Vec<(Stream, Arc<str>)>,
     written: usize,
 }
@@ -274,11 +274,15 @@ enum Sending {
     Absent,
     /// A future in `writing` has it.
     Busy,
+    /// Opened when the node had decided about 0-RTT and we had yet to learn it. Nothing is on it until then.
+    Opened(SendStream, RecvStream),
     Idle(SendStream),
 }
 
 enum Wrote {
     Opened(SendStream, RecvStream, usize),
+    /// Opened too late to be part of a first flight; what was to be written was not.
+    Late(SendStream, RecvStream, Piece),
     Frame(SendStream, usize),
     /// Finished, and all of it acknowledged.
     Retired,
@@ -314,7 +318,7 @@ enum Fault {
 }
 
 impl Streams {
-    fn new(connection: Connection, side: Side, early: Option<ZeroRttAccepted>) -> Self {
+    fn new(connection: Connection, side: Side, early: Option<BoxFuture<'static, bool>>) -> Self {
         Self {
             connection,
             side,
@@ -405,6 +409,7 @@ impl Streams {
 
     /// Starts whatever the writer of `stream` can do next.
     fn pump(&mut self, stream: Stream) {
+        let undecided = self.early.is_some();
         let Some(writer) = self.writers.get_mut(&stream) else { return };
         match std::mem::replace(&mut writer.sending, Sending::Busy) {
             Sending::Busy => {}
@@ -415,11 +420,16 @@ impl Streams {
                 } else if let Some(piece) = writer.queue.pop_front() {
                     writer.ours = true;
                     writer.ending = false;
-                    self.writing.push(Box::pin(open(self.connection.clone(), stream, piece)));
+                    self.writing.push(Box::pin(open(self.connection.clone(), stream, piece, undecided)));
                 } else {
                     self.writers.remove(&stream);
                 }
             }
+            Sending::Opened(send, recv) if undecided => writer.sending = Sending::Opened(send, recv),
+            Sending::Opened(send, recv) => match writer.queue.pop_front() {
+                Some(piece) => self.writing.push(Box::pin(begin(send, recv, stream, piece))),
+                None => writer.sending = Sending::Opened(send, recv),
+            },
             Sending::Idle(send) => match writer.queue.pop_front() {
                 Some(piece) => {
                     writer.used = Instant::now();
@@ -446,7 +456,8 @@ impl Streams {
     /// QB-23: with many sessions open, the stream that was quiet for longest makes room.
     fn make_room(&mut self) {
         let own = |(stream, writer): &(&Stream, &Writer)| **stream != Stream::Control && writer.ours;
-        if self.writers.len() <= OWN_STREAMS || self.writers.iter().filter(own).count() <= OWN_STREAMS {
+        // To finish a stream of a refused flight would finish the one that has its number now (QB-32).
+        if self.early.is_some() || self.writers.len() <= OWN_STREAMS || self.writers.iter().filter(own).count() <= OWN_STREAMS {
             return;
         }
         let quietest = self
@@ -587,6 +598,14 @@ impl Streams {
                 self.read(stream, recv, true);
                 (Sending::Idle(send), size)
             }
+            Wrote::Late(send, recv, piece) => {
+                if let Some(writer) = self.writers.get_mut(&stream) {
+                    writer.queue.push_front(piece);
+                    writer.sending = Sending::Opened(send, recv);
+                    self.pump(stream);
+                }
+                return Ok(());
+            }
             Wrote::Frame(send, size) => (Sending::Idle(send), size),
             Wrote::Retired => (Sending::Absent, 0),
             Wrote::Failed(Fault::Close(close)) => return Err(close),
@@ -642,15 +661,25 @@ impl Streams {
     /// Once the node has decided about 0-RTT: forget what was kept, or send it again (QB-32).
     fn poll_early(&mut self, cx: &mut Context<'_>, outgoing: &Outgoing) {
         let Some(early) = &mut self.early else { return };
-        let Poll::Ready(accepted) = Pin::new(&mut early.accepted).poll(cx) else { return };
+        let Poll::Ready(accepted) = early.accepted.as_mut().poll(cx) else { return };
         let Some(early) = self.early.take() else { return };
         if accepted {
             outgoing.taken(early.written);
+            for stream in self.writers.keys().copied().collect::<Vec<_>>() {
+                self.pump(stream);
+            }
+            for _ in OWN_STREAMS..self.writers.len() {
+                self.make_room();
+            }
             return;
         }
-        let questions = std::mem::take(&mut self.questions); // none was put yet
-        *self = Self::new(self.connection.clone(), self.side, None);
-        self.questions = questions;
+        let mut fresh = Self::new(self.connection.clone(), self.side, None);
+        fresh.questions = std::mem::take(&mut self.questions); // none was put yet
+        // What these carry first is among the frames of the flight.
+        let opened = |(_, writer): &(Stream, Writer)| matches!(writer.sending, Sending::Opened(..));
+        fresh.writers.extend(std::mem::take(&mut self.writers).into_iter().filter(opened));
+        fresh.writers.values_mut().for_each(|writer| writer.queue.clear());
+        *self = fresh;
         for (stream, text) in early.frames {
             self.send(stream, text);
         }
@@ -677,8 +706,17 @@ impl Streams {
     }
 }
 
-async fn open(connection: Connection, stream: Stream, piece: Piece) -> (Stream, Wrote) {
-    let Ok((mut send, recv)) = connection.open_bi().await else { return (stream, Wrote::Failed(Fault::Gone)) };
+/// Opens a stream and writes what it begins with. A first flight takes no stream that is opened after the node has decided
+/// about it (QB-32): quinn refuses what is written on the others, but whatever goes on this one arrives.
+async fn open(connection: Connection, stream: Stream, piece: Piece, is_first_flight: bool) -> (Stream, Wrote) {
+    let Ok((send, recv)) = connection.open_bi().await else { return (stream, Wrote::Failed(Fault::Gone)) };
+    if is_first_flight && !recv.is_0rtt() {
+        return (stream, Wrote::Late(send, recv, piece));
+    }
+    begin(send, recv, stream, piece).await
+}
+
+async fn begin(mut send: SendStream, recv: RecvStream, stream: Stream, piece: Piece) -> (Stream, Wrote) {
     let session = match stream {
         Stream::Control => 0,
         Stream::Session(id) => id.to_bits(),
@@ -755,7 +793,7 @@ async fn frame(reader: u64, mut recv: RecvStream) -> Read {
             match recv.read_chunk(length - text.len(), true).await {
                 Ok(Some(chunk)) => text.extend_from_slice(&chunk.bytes),
                 Ok(None) => return Err(Fault::Close(Close::Protocol)),
-                Err(_) => return Err(Fault::Gone),
+                Err(error) => return Err(error.into()),
             }
         }
         match String::from_utf8(text) {
@@ -771,7 +809,17 @@ impl From<ReadExactError> for Fault {
     fn from(error: ReadExactError) -> Self {
         match error {
             ReadExactError::FinishedEarly(_) => Self::Close(Close::Protocol),
-            ReadExactError::ReadError(_) => Self::Gone,
+            ReadExactError::ReadError(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // QB-26: what was on the stream is lost, and nobody would learn that it is.
+            ReadError::Reset(_) => Self::Close(Close::Protocol),
+            _ => Self::Gone,
         }
     }
 }

@@ -212,6 +212,8 @@ type Token = [u8; 8];
 enum Deadline {
     Allocation(Client),
     Reservation(Token),
+    /// The holder has no allocations, and by then no debt.
+    Debt(Holder),
 }
 
 #[derive(Debug)]
@@ -485,6 +487,7 @@ impl Server {
                         out.push(Output::Close(reservation.relay));
                     }
                 }
+                Deadline::Debt(holder) => drop(self.holders.remove(&holder)),
             }
         }
     }
@@ -866,7 +869,9 @@ impl Server {
         if held + reserved >= per_holder || here >= per_address {
             return Err(code::QUOTA_REACHED);
         }
-        self.holders.entry(holder).or_default().allocations += 1;
+        let account = self.holders.entry(holder).or_default();
+        self.deadlines.remove(&(account.meter, Deadline::Debt(holder)));
+        account.allocations += 1;
         self.networks.insert(network, here + 1);
         Ok(())
     }
@@ -875,7 +880,8 @@ impl Server {
         if let Some(account) = self.holders.get_mut(&holder) {
             account.allocations = account.allocations.saturating_sub(1);
             if account.allocations == 0 {
-                self.holders.remove(&holder);
+                // TURN-9: who gives up the last allocation does not get rid of a debt.
+                self.deadlines.insert((account.meter, Deadline::Debt(holder)));
             }
         }
         let network = reach::subscriber(from);

@@ -609,6 +609,24 @@ fn turn_9_bandwidth_is_an_identitys() {
 }
 
 #[test]
+fn turn_9_a_debt_outlives_the_last_allocation() {
+    let mut world = World::with(|config| config.limits.bandwidth = 10_000);
+    let packet = channel_data(0x4000, &[0; 972]);
+    let mut sent = 0;
+    for round in 0..5 {
+        world.allocate(client(1), 1);
+        world.bind(client(1), 1, 0x4000, PEER);
+        sent += (0..100).filter(|_| world.send(client(1), &packet).is_some()).count();
+        assert_eq!(sent, 21 + 10 * round, "two seconds' worth, and what each second earned");
+        assert_eq!(world.ask(client(1), 1, Method::Refresh, &[(attribute::LIFETIME, &[0; 4])]).error(), None);
+        world.wait(1);
+    }
+    // What was earned is forgotten, and with it whoever owes nothing.
+    world.wait(2);
+    assert_eq!(world.server.wake(), None);
+}
+
+#[test]
 fn rfc_8489_a_binding_request_learns_its_address() {
     let mut world = World::new();
     let answer = world.answer(client(1), &Writer::new(Method::Binding, Class::Request, [7; 12]).finish());

@@ -18,7 +18,7 @@ use quinn::{
     WriteError,
 };
 use socket2::SockRef;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Asker, Close, Closed, Command, Deliver, Heard, MAX_FRAME, MAX_QUESTIONS, Outgoing, Owed, Side, Stream};
 use crate::tls::QUIC_ALPN_MARKS;
@@ -43,6 +43,8 @@ const EARLY_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// How long a closing side waits for its last frames to be acknowledged (QB-51).
 const LINGER: Duration = Duration::from_secs(2);
+/// How long we wait for the packet that closes a connection to be sent, which takes microseconds.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Packets that may go unacknowledged where the peer knows the acknowledgement frequency extension, until its delay of
 /// 25 ms is over or one is missing. An envelope is two or three packets and mostly has an answer, on which the
@@ -184,7 +186,17 @@ where
             Event::Lost(error) => return closed(error),
         };
         connection.close(VarInt::from_u32(close.quic_code()), close.text().as_bytes());
+        goodbye(&connection).await;
         return Closed::Here(close);
+    }
+}
+
+/// Returns when the packet that closes the connection has been sent. quinn sends it from a task of its own and tells nobody; a
+/// process that ended before would be missed by its peer only after the idle time (QB-41).
+async fn goodbye(connection: &Connection) {
+    let until = Instant::now() + GOODBYE;
+    while connection.stats().frame_tx.connection_close == 0 && Instant::now() < until {
+        sleep(GOODBYE / 100).await;
     }
 }
 

@@ -143,6 +143,12 @@ impl Certificate {
         Ok(())
     }
 
+    /// Whether there is a certificate for the domain.
+    #[must_use]
+    pub fn shows_domain(&self) -> bool {
+        taken(&self.domain).is_some()
+    }
+
     /// How long the domain's certificate is good for, if there is one and its dates can be read.
     #[must_use]
     pub fn domain_validity(&self) -> Option<Validity> {

@@ -13,8 +13,10 @@ mod acme;
 mod admission;
 mod certificate;
 pub mod control;
+mod front;
 mod home;
 mod http;
+mod lookup;
 mod memory;
 mod metrics;
 mod names;
@@ -23,6 +25,7 @@ mod relay;
 mod roster;
 mod store;
 mod turn;
+mod web;
 mod ws;
 
 use std::collections::BTreeSet;
@@ -58,6 +61,9 @@ pub use turn::{Config as TurnConfig, Limits as TurnLimits};
 
 /// How far beyond the signaling port a free one is looked for.
 const NEXT_PORTS: u16 = 64;
+
+/// The port that is not written.
+const HTTPS: u16 = 443;
 
 /// How long connections may take to say goodbye when the node stops.
 const GRACE: Duration = Duration::from_secs(3);
@@ -98,6 +104,8 @@ pub struct Config {
     pub elsewhere: Option<Target>,
     /// Whether only members are served: those whom the operator names, and who come with an invitation.
     pub closed: bool,
+    /// Whether browsers get the web phone.
+    pub web: bool,
     /// Where metrics and health are served over plain HTTP; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// Connections.
@@ -125,6 +133,7 @@ impl Config {
             allow_private: false,
             elsewhere: None,
             closed: false,
+            web: true,
             metrics: None,
             limits: Limits::default(),
             relay: host::Config::default(),
@@ -173,6 +182,9 @@ pub struct Ready {
     pub stun: String,
     /// Where it relays media: TURN over UDP, TCP and TLS. Nothing if it does not.
     pub turn: Vec<String>,
+    /// The address of its web phone, if it serves one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web: Option<String>,
     /// Its certificate, in PEM form.
     pub ca: PathBuf,
     /// Where it shows metrics, if it does.
@@ -299,6 +311,7 @@ impl Node {
             dht: dht.listening().first().map(ToString::to_string).unwrap_or_default(),
             stun: format!("stun:{name}:{stun_port}"),
             turn: turn_ports.map(|ports| turn_urls(&name, ports)).unwrap_or_default(),
+            web: config.web.then(|| web_url(&config, &name, at.port())),
             ca,
             metrics: metrics
                 .as_ref()
@@ -335,16 +348,32 @@ impl Node {
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };
+        let lookups = resolver.clone();
         let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, roster.clone(), stopping.clone())?;
         let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
-        let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();
+        let domain = names.as_ref().map(|names| names.domain().clone());
+        let about = lookup::About {
+            did: &ready.did,
+            wss: &ready.wss,
+            dht: &ready.dht,
+            domain: domain.as_ref().map(Domain::to_string),
+            web: ready.web.as_deref(),
+        };
+        let front = front::Front::new(
+            format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss),
+            config.web.then(web::Phone::new),
+            lookup::Lookup::new(&about, dht.clone(), lookups),
+            health.clone(),
+            names.clone(),
+            domain.filter(|domain| domain.port() == HTTPS).map(|_| certificate.clone()),
+        );
         tasks.spawn(ws::serve(
             tcp,
             certificate.ws_server()?,
             admission.clone(),
             relay.clone(),
-            ws::Front { about, health: health.clone(), names: names.clone() },
+            Arc::new(front),
             stopping.clone(),
         ));
         if let Some(names) = names {
@@ -566,6 +595,16 @@ fn turn_urls(host: &str, ports: Ports) -> Vec<String> {
     let tcp = ports.tcp.map(|port| url("turn", port, "tcp"));
     let tls = ports.tls.map(|port| url("turns", port, "tcp"));
     [udp, tcp, tls].into_iter().flatten().collect()
+}
+
+/// Where the web phone is. A browser takes the name of this machine for safer than its address: passkeys need a name.
+fn web_url(config: &Config, name: &str, port: u16) -> String {
+    let name = if matches!(name, "127.0.0.1" | "[::1]") { "localhost" } else { name };
+    match &config.domain {
+        Some(domain) if config.listen.port() != 0 => format!("https://{domain}/"),
+        _ if port == HTTPS => format!("https://{name}/"),
+        _ => format!("https://{name}:{port}/"),
+    }
 }
 
 /// A host as a URL has it.

@@ -134,7 +134,10 @@ async fn http_gets_plain_answers() {
     for (request, status) in [("GET / HTTP/1.1", "200"), ("GET /dsip HTTP/1.1", "426"), ("GET /x HTTP/1.1", "404")] {
         let config = no_roots().ws_client(&world.key()).expect("configured");
         let mut stream = world.tls(config).await.expect("secured");
-        stream.write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes()).await.expect("written");
+        stream
+            .write_all(format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("read");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");

@@ -296,6 +296,7 @@ impl Node {
         if let Some(authority) = &authority {
             authority.show(&certificate);
         }
+        let for_browsers = certificate::for_browsers(certificate.clone(), &home, hosts.clone());
         let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
         let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
@@ -405,6 +406,7 @@ impl Node {
             started,
         };
         tasks.spawn(until(media_stopping.clone(), control.serve(commands)));
+        tasks.spawn(until(media_stopping.clone(), for_browsers));
         if let Some(files) = config.certificate {
             // Also while it drains: those who stay may have to come back.
             tasks.spawn(until(media_stopping.clone(), certificate::follow(certificate, files)));

@@ -84,6 +84,8 @@ impl Front {
 }
 
 impl Site for Front {
+    const SIGNALING: bool = true;
+
     async fn answer(&self, from: IpAddr, request: &Request, body: Body) -> Page {
         let mut page = match *request.method() {
             _ if request.uri().path().starts_with(lookup::UNDER) => self.lookup.answer(from, request, body).await,

@@ -153,8 +153,12 @@ pub(crate) struct Body {
 impl Body {
     /// All of it as text, if it is no longer than `most`; else what is to be answered.
     pub(crate) async fn text(self, request: &Request, most: usize) -> Result<String, Page> {
-        if request.headers().get(header::CONTENT_LENGTH).is_none() {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let Some(length) = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()) else {
             return Err(Page::status(StatusCode::LENGTH_REQUIRED, "How long?\n"));
+        };
+        if length > most {
+            return Err(Page::status(StatusCode::PAYLOAD_TOO_LARGE, "too long\n"));
         }
         match timeout(self.within, Limited::new(self.incoming, most).collect()).await {
             Ok(Ok(body)) => String::from_utf8(body.to_bytes().into())
@@ -167,6 +171,9 @@ impl Body {
 
 /// Who answers requests.
 pub(crate) trait Site: Send + Sync + 'static {
+    /// Whether the signaling endpoint is here.
+    const SIGNALING: bool;
+
     /// What is answered.
     fn answer(&self, from: IpAddr, request: &Request, body: Body) -> impl Future<Output = Page> + Send;
 
@@ -236,7 +243,7 @@ impl<T: Site> Visit<T> {
     async fn answer(&self, request: hyper::Request<Incoming>) -> io::Result<hyper::Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let mut request = Request::from_parts(head, ());
-        if request.uri().path() == PATH {
+        if T::SIGNALING && request.uri().path() == PATH {
             return Ok(self.upgrade(&mut request));
         }
         if !self.has_place() {
@@ -297,6 +304,8 @@ mod tests {
     }
 
     impl Site for Desk {
+        const SIGNALING: bool = true;
+
         async fn answer(&self, _: IpAddr, request: &Request, body: Body) -> Page {
             match (request.method(), request.uri().path()) {
                 (&Method::GET | &Method::HEAD, "/") => Page::ok(TEXT, "a node\n"),

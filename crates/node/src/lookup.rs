@@ -161,8 +161,13 @@ impl Lookup {
             return Ok(Page::ok(http::JSON, kept.answer.clone()));
         }
         let _place = self.places.try_acquire().map_err(|_| busy())?;
-        let found = self.dht.find(&did).await.map_err(|error| refused(&error))?;
-        let answer = Bytes::from(json!(Records::of(&did, &found)).to_string());
+        let records = match self.dht.find(&did).await {
+            Ok(found) => json!(Records::of(&did, &found)),
+            // WPH-32: who is alone knows of nobody, which `answered` says.
+            Err(dht::Error::NoPeers) => json!(Records::none(&did)),
+            Err(error) => return Err(refused(&error)),
+        };
+        let answer = Bytes::from(records.to_string());
         let keep = answer.len() <= LARGEST_KEPT;
         *slot = keep.then(|| Kept { answer: answer.clone(), until: Instant::now() + FRESH });
         Ok(Page::ok(http::JSON, answer))
@@ -225,6 +230,10 @@ impl Lookup {
 }
 
 impl<'a> Records<'a> {
+    fn none(subject: &'a Did) -> Self {
+        Self { subject, records: Vec::new(), refused: 0, asked: 0, answered: 0 }
+    }
+
     /// WPH-32: the winner first, and as many of the others as there is room for.
     fn of(subject: &'a Did, found: &'a dht::Found) -> Self {
         let winner = found.winner.iter().map(|record| &**record.text());
@@ -279,5 +288,69 @@ fn refused(error: &dht::Error) -> Page {
             page.with(header::RETRY_AFTER, "30")
         }
         dht::Error::Closed | dht::Error::Setup(_) | dht::Error::Listen(..) => busy(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use dsip_endpoint::resolve;
+    use dsip_endpoint::tls::{Expect, Roots};
+    use serde_json::Value;
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    const BOB: &str = "did:key:z6MkhzX9qTeXBWkucyMVric1E9JrqUD5LPAkD2BNavakAptf";
+    const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    /// Answers every question for TXT records with one that reads `text`.
+    async fn name_server(text: String) -> SocketAddr {
+        let socket = UdpSocket::bind((FROM, 0)).await.expect("bound");
+        let at = socket.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let mut packet = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut packet).await {
+                // RFC 1035, 4.1: twelve octets of head, then the name up to its empty label, its type and class.
+                let name = packet[12..length].iter().position(|octet| *octet == 0).expect("a name") + 1;
+                let mut answer =
+                    [&packet[..2], &[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0], &packet[12..12 + name + 4]].concat();
+                let octets = u8::try_from(text.len()).expect("short");
+                answer.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60, 0, octets + 1, octets]);
+                answer.extend(text.as_bytes());
+                drop(socket.send_to(&answer, from).await);
+            }
+        });
+        at
+    }
+
+    async fn lookup(dns: SocketAddr) -> Lookup {
+        let tls = Roots::load::<&str>(&[]).expect("roots").ws_client(&Expect::WebPki).expect("TLS");
+        let config = resolve::Config { tls, allow_private: false, dns: Some(dns), patience: resolve::PATIENCE };
+        let resolver = Resolver::new(&config).expect("a resolver");
+        let alone = dht::Config { role: dht::Role::Device, bootstrap: Vec::new(), remembered: None, documents: None };
+        let did = BOB.parse().expect("a DID");
+        let about = About { did: &did, wss: "", dht: "", domain: None, web: None };
+        Lookup::new(&about, Dht::start(alone).await.expect("started"), resolver)
+    }
+
+    #[tokio::test]
+    async fn wph_35_an_alias_leads_to_a_did_by_the_dns() {
+        let lookup = lookup(name_server(format!("did={BOB}")).await).await;
+        let page = lookup.alias(FROM, "Bob%40no-such-host.example").await.expect("known");
+        let answer: Value = serde_json::from_slice(&page.body).expect("JSON");
+        assert_eq!(answer, json!({"alias": "bob@no-such-host.example", "did": BOB, "by": "dns"}));
+    }
+
+    #[tokio::test]
+    async fn wph_37_what_is_kept_is_bounded() {
+        let lookup = lookup((FROM, 9).into()).await;
+        for number in 0..MOST_KEPT + 10 {
+            let slot = lookup.slot(&format!("did:web:host{number}.example").parse().expect("a DID"));
+            *slot.try_lock().expect("free") =
+                Some(Kept { answer: Bytes::new(), until: Instant::now() + Duration::from_secs(3600) });
+        }
+        assert_eq!(lookup.kept.lock().expect("whole").len(), MOST_KEPT);
     }
 }

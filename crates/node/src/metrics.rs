@@ -89,6 +89,8 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stop
 }
 
 impl http::Site for Metrics {
+    const SIGNALING: bool = false;
+
     async fn answer(&self, _: IpAddr, request: &http::Request, _: http::Body) -> http::Page {
         let page = match (request.method(), request.uri().path()) {
             (&http::Method::GET | &http::Method::HEAD, "/metrics") => {

@@ -20,7 +20,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; 
 /// WPH-7: a phone hears, sees, shows its screen, stays awake and knows its owner by a passkey. It does not need to know
 /// where it is.
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), fullscreen=(self), \
-    picture-in-picture=(self), screen-wake-lock=(self), clipboard-read=(self), clipboard-write=(self), web-share=(self), \
+    picture-in-picture=(self), screen-wake-lock=(self), clipboard-read=(self), clipboard-write=(self), \
     publickey-credentials-create=(self), publickey-credentials-get=(self), \
     accelerometer=(), geolocation=(), gyroscope=(), magnetometer=(), midi=(), payment=(), serial=(), usb=(), hid=()";
 

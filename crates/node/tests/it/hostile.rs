@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Whether an ordinary call still works.
-    async fn is_well(&self) {
+    pub(crate) async fn is_well(&self) {
         let (alice, bob) = (Device::new(101), Device::new(102));
         let mut callee = self.bind(&bob, Transport::Quic).await;
         let caller = self.bind(&alice, Transport::Ws).await;

@@ -4,6 +4,7 @@
 
 mod acme;
 mod certificate;
+mod chromium;
 mod counting;
 mod custody;
 mod device;
@@ -16,6 +17,7 @@ mod relayed;
 mod routing;
 mod subscriptions;
 mod turn;
+mod web;
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,8 +24,11 @@ use crate::{StartError, admission, http};
 /// Requests answered at one time.
 const AT_ONCE: usize = 16;
 
-/// How long one may take.
+/// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// One request for each connection: there are few places.
+const BOUNDS: http::Bounds = http::Bounds { head: DEADLINE, body: DEADLINE, life: DEADLINE, requests: 1 };
 
 /// How often it is looked how many there are in the DHT.
 const LOOKS: Duration = Duration::from_secs(10);
@@ -83,7 +86,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stop
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let (stream, _) = tokio::select! {
+        let (stream, from) = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             Some(_) = answers.join_next() => continue,
             // Nobody who asks waits for the DHT.
@@ -99,23 +102,42 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stop
             accepted = admission::next(&listener) => accepted,
         };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let metrics = metrics.clone();
+        let answered = http::serve(stream, from.ip(), metrics.clone(), stopping.clone());
         answers.spawn(async move {
-            let page = |request: &http::Request| match request.uri().path() {
-                "/metrics" => Some(http::Page::ok(http::PROMETHEUS, metrics.to_string())),
-                path => health(path, &metrics.health),
-            };
-            drop(timeout(DEADLINE, http::answer(stream, page)).await);
+            drop(answered.await);
             drop(place);
         });
+    }
+}
+
+impl http::Site for Metrics {
+    const SIGNALING: bool = false;
+
+    async fn answer(&self, _: IpAddr, request: &http::Request, _: http::Body) -> http::Page {
+        let page = match (request.method(), request.uri().path()) {
+            (&http::Method::GET | &http::Method::HEAD, "/metrics") => {
+                Some(http::Page::ok(http::PROMETHEUS, self.to_string()))
+            }
+            (&http::Method::GET | &http::Method::HEAD, path) => health(path, &self.health),
+            _ => Some(http::Page::only("GET, HEAD")),
+        };
+        page.unwrap_or_else(http::Page::nothing)
+    }
+
+    fn visitors(&self) -> Option<&Admission> {
+        None
+    }
+
+    fn bounds(&self) -> http::Bounds {
+        BOUNDS
     }
 }
 
 /// What is said about the node's health.
 pub(crate) fn health(path: &str, health: &Health) -> Option<http::Page> {
     match (path, health.unready()) {
-        ("/healthz", _) | ("/readyz", None) => Some(http::Page::ok(http::TEXT, "ok\n".to_owned())),
-        ("/readyz", Some(why)) => Some(http::Page::status(http::UNAVAILABLE, &format!("{why}\n"))),
+        ("/healthz", _) | ("/readyz", None) => Some(http::Page::ok(http::TEXT, "ok\n")),
+        ("/readyz", Some(why)) => Some(http::Page::status(http::StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n"))),
         _ => None,
     }
 }

@@ -124,8 +124,11 @@ fn facts(report: &Report) -> String {
         let text = format!("{first:.1} MiB at the beginning, {most:.1} at most, {last:.1} at the end");
         ("memory", text)
     });
-    let rows: String =
-        facts.iter().chain(&memory).map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(text))).collect();
+    let rows: String = facts
+        .iter()
+        .chain(&memory)
+        .map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(text)))
+        .collect();
     format!("<dl>\n{rows}</dl>\n")
 }
 

@@ -341,7 +341,10 @@ impl fmt::Display for Report {
         }
         if let Some(Memory { first, most, last }) = self.memory {
             let [first, most, last] = [first, most, last].map(|octets| octets as f64 / MIB);
-            write!(f, "\n\nthe node's memory, MiB: {first:.1} at the beginning, {most:.1} at most, {last:.1} at the end")?;
+            write!(
+                f,
+                "\n\nthe node's memory, MiB: {first:.1} at the beginning, {most:.1} at most, {last:.1} at the end"
+            )?;
         }
         for fault in &self.faults {
             write!(f, "\n{:>9} × {}: {}", fault.count, fault.stage.name(), fault.reason)?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use dsip_endpoint::dht;
 use dsip_endpoint::link::Target;
+use dsip_endpoint::qr;
 use dsip_endpoint::resolve::Domain;
 use dsip_endpoint::tls::server_name;
 use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits, WakeConfig};
@@ -96,6 +97,9 @@ pub(crate) struct Args {
     /// A mail address at which the authority may reach you [default: none]
     #[arg(long, value_name = "ADDRESS", env = "DSIP_ACME_CONTACT")]
     acme_contact: Option<String>,
+    /// Serve no web phone to browsers
+    #[arg(long, env = "DSIP_NO_WEB", value_parser = switch())]
+    no_web: bool,
     /// Address and port for metrics and health over plain HTTP; keep it to this machine or your own network [default: none]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_METRICS")]
     metrics: Option<SocketAddr>,
@@ -179,6 +183,9 @@ struct Started<'a> {
     ready: &'a Ready,
     /// The address together with the DID: all that a phone needs to know.
     url: String,
+    /// The address of the web phone as a picture.
+    #[serde(skip)]
+    picture: Option<String>,
 }
 
 /// Runs the command, until the process is told to end.
@@ -194,7 +201,8 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let mut end = End::new()?;
     let node = Node::start(config).await?;
     let ready = node.ready();
-    out.event(&Started { event: "ready", ready, url: ready.url() });
+    let picture = ready.web.as_ref().and_then(|page| qr::picture(page).ok());
+    out.event(&Started { event: "ready", ready, url: ready.url(), picture });
     notify(NotifyState::Ready);
     tokio::select! {
         () = end.wait() => {}
@@ -286,6 +294,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
         allow_private: globals.allow_private,
         elsewhere: args.elsewhere.clone(),
         closed: args.closed,
+        web: !args.no_web,
         metrics: args.metrics,
         ..Config::new(home, args.listen)
     };
@@ -348,7 +357,15 @@ impl fmt::Display for Started<'_> {
         if let Some(metrics) = &self.ready.metrics {
             writeln!(f, "metrics      {metrics}")?;
         }
-        write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)
+        write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)?;
+        if let Some(page) = &self.ready.web {
+            let picture = self.picture.as_deref().unwrap_or_default();
+            write!(f, "\nweb phone    {page}\n\n{picture}")?;
+            if page.starts_with("https://localhost:") {
+                write!(f, "\nOnly this machine finds it there; --host NAME-OR-ADDRESS makes it one that others find.")?;
+            }
+        }
+        Ok(())
     }
 }
 

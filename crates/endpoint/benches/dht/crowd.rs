@@ -94,7 +94,11 @@ pub(crate) fn live() {
         // The first of all has nobody to join.
         let alone = entry.is_empty();
         let node = runtime.block_on(async {
-            if alone { World::Loopback.node(number, entry).await } else { World::Loopback.joined_node(number, entry).await }
+            if alone {
+                World::Loopback.node(number, entry).await
+            } else {
+                World::Loopback.joined_node(number, entry).await
+            }
         });
         let listening: Vec<String> = node.listening().iter().map(ToString::to_string).collect();
         println!("{}", listening.join(" "));

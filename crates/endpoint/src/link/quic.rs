@@ -14,8 +14,8 @@ use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
-    WriteError,
+    AckFrequencyConfig, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream,
+    TransportConfig, VarInt, WriteError,
 };
 use socket2::SockRef;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -469,7 +469,10 @@ impl Streams {
     fn make_room(&mut self) {
         let own = |(stream, writer): &(&Stream, &Writer)| **stream != Stream::Control && writer.ours;
         // To finish a stream of a refused flight would finish the one that has its number now (QB-32).
-        if self.early.is_some() || self.writers.len() <= OWN_STREAMS || self.writers.iter().filter(own).count() <= OWN_STREAMS {
+        if self.early.is_some()
+            || self.writers.len() <= OWN_STREAMS
+            || self.writers.iter().filter(own).count() <= OWN_STREAMS
+        {
             return;
         }
         let quietest = self

@@ -25,8 +25,10 @@ struct Process {
 impl Crowd {
     /// Binds so many devices.
     pub(crate) fn gather(server: &Server, transport: Transport, size: usize) -> Self {
-        let mut processes: Vec<Process> =
-            (0..size).step_by(EACH).map(|from| Process::start(server, transport, from, size.min(from + EACH))).collect();
+        let mut processes: Vec<Process> = (0..size)
+            .step_by(EACH)
+            .map(|from| Process::start(server, transport, from, size.min(from + EACH)))
+            .collect();
         for process in &mut processes {
             process.wait();
         }

@@ -14,17 +14,17 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod crowd;
 #[path = "../../tests/it/device.rs"]
 #[allow(dead_code)]
 mod device;
-mod crowd;
 mod kamailio;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -207,11 +207,7 @@ impl Server {
     }
 
     fn spawn(transport: Transport, command: &mut Command) -> Self {
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("started");
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("ready");
         let (url, did) = line.trim().split_once(' ').expect("a URL and a DID");
@@ -544,7 +540,9 @@ async fn queue() {
     const CALLS: Duration = Duration::from_secs(3);
     let transport = Transport::Ws;
     let home = tempfile::tempdir().expect("a directory");
-    println!("\n| envelopes waiting | kept/s of node processor time | handed over/s of it | routed/s of it | memory each, KiB | file, MiB | start |");
+    println!(
+        "\n| envelopes waiting | kept/s of node processor time | handed over/s of it | routed/s of it | memory each, KiB | file, MiB | start |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let mut server = Server::start_in(transport, home.path());
     let dialer = dialer();
@@ -605,14 +603,25 @@ async fn queue() {
         let began = Instant::now();
         server = Server::start_in(transport, home.path());
         let start = began.elapsed();
-        println!("| {} | {keeping:.0} | {handing:.0} | {routing:.0} | {memory:.2} | {file:.0} | {start:.2?} |", waiting + OF_SENDER);
+        println!(
+            "| {} | {keeping:.0} | {handing:.0} | {routing:.0} | {memory:.2} | {file:.0} | {start:.2?} |",
+            waiting + OF_SENDER
+        );
     }
 }
 
 /// Bytes of all files in a directory.
 fn bytes_under(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).expect("a directory").filter_map(Result::ok);
-    entries.map(|entry| if entry.path().is_dir() { bytes_under(&entry.path()) } else { entry.metadata().map_or(0, |file| file.len()) }).sum()
+    entries
+        .map(|entry| {
+            if entry.path().is_dir() {
+                bytes_under(&entry.path())
+            } else {
+                entry.metadata().map_or(0, |file| file.len())
+            }
+        })
+        .sum()
 }
 
 /// The value below which so great a share of the sorted `values` lies.

@@ -47,7 +47,7 @@ impl World {
     }
 
     /// Whether an ordinary call still works.
-    async fn is_well(&self) {
+    pub(crate) async fn is_well(&self) {
         let (alice, bob) = (Device::new(101), Device::new(102));
         let mut callee = self.bind(&bob, Transport::Quic).await;
         let caller = self.bind(&alice, Transport::Ws).await;
@@ -139,7 +139,10 @@ async fn http_gets_plain_answers() {
     for (request, status) in [("GET / HTTP/1.1", "200"), ("GET /dsip HTTP/1.1", "426"), ("GET /x HTTP/1.1", "404")] {
         let config = no_roots().ws_client(&world.key()).expect("configured");
         let mut stream = world.tls(config).await.expect("secured");
-        stream.write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes()).await.expect("written");
+        stream
+            .write_all(format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("read");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");

@@ -39,7 +39,7 @@ impl Delegation {
         let protected = base64url::encode(header(kid).as_bytes());
         #[expect(clippy::expect_used, reason = "strings and integers always serialise")]
         let payload = serde_json::to_string(self).expect("plain data serialises");
-        Envelope::seal(&protected, &payload, |bytes| key.sign(bytes))
+        Envelope::seal(&protected, &payload, |bytes| Some(key.sign(bytes)))
     }
 
     /// What an envelope claims as a delegation, unverified: for showing one's own, and for saying what does not fit.

@@ -12,7 +12,7 @@ mod web;
 
 pub use delegation::{Delegation, delegate};
 pub use document::{Document, DocumentError, Documents, Method, Service};
-pub use key::{KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
+pub use key::{DeviceKey, KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
 pub use rotation::{RotationError, SuccessionError, check_rotation, rotate, successor};
 pub use web::{WebDidError, document_url};
 

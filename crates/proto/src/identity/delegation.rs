@@ -30,6 +30,8 @@ impl Delegation {
     pub const SIGNALING: &'static str = "dsip.signaling";
     /// The capability to hold interactive sessions.
     pub const INTERACTIVE_MEDIA: &'static str = "dsip.media.interactive";
+    /// What a phone's device is allowed: all that this version has.
+    pub const PHONE: [&'static str; 2] = [Self::SIGNALING, Self::INTERACTIVE_MEDIA];
 
     /// Signs it with a key of the subject (DEL-1).
     ///

@@ -71,7 +71,7 @@ fn party(party: &Party) -> Value {
     let (kind, domain) = match party.identity.method() {
         _ if !by_method => ("gateway", None),
         "web" => ("domain", Some(party.identity.specific().split(':').next().unwrap_or_default().replace("%3A", ":"))),
-        "key" => ("self-issued", None),
+        "key" => ("self-asserted", None),
         _ => ("other", None),
     };
     json!({

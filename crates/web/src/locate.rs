@@ -56,8 +56,7 @@ fn places(did: &str, records: &[String], document: Option<&str>, wall: f64, seed
         (*record.subject() == subject).then_some(record)
     });
     let found = hints::fold(verified.collect::<Vec<_>>(), now);
-    let winner = found.and_then(|found| found.winner);
-    let endpoints = winner.iter().flat_map(|record| record.endpoints().iter().take(PLACES));
+    let endpoints = found.iter().flat_map(|found| found.record.endpoints().iter().take(PLACES));
     Ok(endpoints.map(|endpoint| json!({ "uri": endpoint.uri, "did": endpoint.rest.get("node") })).collect())
 }
 

@@ -87,6 +87,7 @@ enum Command {
     Grant { introduction: Ulid },
     RejectIntroduction { introduction: Ulid },
     Allow { identity: Did, allowed: bool, name: Option<String> },
+    Block { identity: Did, blocked: bool },
     Policy { policy: Door },
     Join { code: String },
 }
@@ -201,7 +202,7 @@ impl Phone {
             })
             .collect();
         let granted: Vec<_> = memory.contacts.issued().map(|(_, grant)| &grant.other).collect();
-        json!({ "allowed": allowed, "names": memory.names, "granted": granted, "requests": requests }).to_string()
+        json!({ "allowed": allowed, "blocked": memory.blocked, "names": memory.names, "granted": granted, "requests": requests }).to_string()
     }
 
     /// Whether a call is up or rings.
@@ -268,6 +269,7 @@ impl Phone {
             Command::Allow { identity, allowed, name } => {
                 agent.allow(now, &identity, allowed, name).map_err(refused)?;
             }
+            Command::Block { identity, blocked } => agent.block(now, &identity, blocked).map_err(refused)?,
             Command::Policy { policy } => {
                 self.policy = policy.over(self.policy);
                 agent.set_policy(now, self.policy).map_err(refused)?;
@@ -332,6 +334,7 @@ fn refused(misuse: Misuse) -> Failure {
         Misuse::Refused(_) => "refused",
         Misuse::Nowhere => "nowhere-to-dial",
         Misuse::TooManyCalls | Misuse::TooManyWatches => "too-many-calls",
+        Misuse::TooManyBlocked => "refused",
         Misuse::TooLong => "too-long",
         Misuse::IceRestart => "media-failed",
     };

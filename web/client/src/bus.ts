@@ -8,7 +8,7 @@
  * ```
  */
 
-import type { CoreCommand, MediaAct, Offered, People } from "./core.js";
+import type { CoreCommand, MediaAct, Offered, People } from "./wasm.js";
 import { DsipError, asDsipError } from "./errors.js";
 import type {
   AnsweredBy,
@@ -133,8 +133,6 @@ export class Bus {
   readonly #lifetime = new AbortController();
   #next = 0;
   #server: Server | undefined;
-  /** Whether anybody leads, as far as we heard. */
-  #led = false;
   #listener: (told: Told) => void = () => {};
   #onLeader: () => void = () => {};
 
@@ -245,7 +243,6 @@ export class Bus {
       case "told":
         return this.#listener(message.told);
       case "leads":
-        this.#led = true;
         this.#onLeader();
         for (const [id, { ask }] of this.#waiting) this.#post({ kind: "ask", from: this.tab, id, ask });
         return;

@@ -3,8 +3,8 @@
  * what must be signed is signed, before the next output is looked at. It decides nothing.
  */
 
-import * as core from "./core.js";
-import type { CoreEvent, CoreOutput, CoreParty, Offered, TurnGrant } from "./core.js";
+import * as wasm from "./wasm.js";
+import type { CoreEvent, CoreOutput, CoreParty, Offered, TurnGrant } from "./wasm.js";
 import type { Ask, Bus, CallNote, CallView, PlainEvent, Server, Snapshot, TabId } from "./bus.js";
 import { DsipError, wordsOf } from "./errors.js";
 import * as keys from "./keys.js";
@@ -33,8 +33,8 @@ export interface DriverOptions {
 export class Driver implements Server {
   readonly #store: Store;
   readonly #bus: Bus;
-  readonly #agent: core.Agent;
-  readonly #key: core.SigningKey;
+  readonly #agent: wasm.Agent;
+  readonly #key: wasm.SigningKey;
   readonly #options: DriverOptions;
   readonly #links = new Map<number, Socket>();
   readonly #calls = new Map<string, CallView>();
@@ -49,7 +49,7 @@ export class Driver implements Server {
   #pumping: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(store: Store, bus: Bus, agent: core.Agent, key: core.SigningKey, policy: Policy, options: DriverOptions) {
+  private constructor(store: Store, bus: Bus, agent: wasm.Agent, key: wasm.SigningKey, policy: Policy, options: DriverOptions) {
     this.#store = store;
     this.#bus = bus;
     this.#agent = agent;
@@ -72,7 +72,7 @@ export class Driver implements Server {
       throw new DsipError("no-identity", "there is no identity in this browser yet");
     }
     const key = await keys.signingKey(store, device);
-    const setup: core.Setup = {
+    const setup: wasm.Setup = {
       identity: profile.identity,
       delegations: profile.delegation === undefined ? [] : [profile.delegation],
       name: profile.name ?? null,
@@ -82,7 +82,7 @@ export class Driver implements Server {
       memory: memory ?? null,
       seen,
     };
-    const driver = new Driver(store, bus, new core.Agent(setup, key), key, policy, options);
+    const driver = new Driver(store, bus, new wasm.Agent(setup, key), key, policy, options);
     const { signal } = driver.#lifetime;
     // A connection that the network took away is not missed until something is sent; this says so at once.
     addEventListener("offline", () => driver.#cutAll("this device has no network"), { signal });
@@ -235,7 +235,7 @@ export class Driver implements Server {
   #rest(wake: number | null): void {
     clearTimeout(this.#timer);
     if (wake === null || this.#lifetime.signal.aborted) return;
-    const pause = Math.min(Math.max((wake - core.tick()) / 1000, 0), LONGEST_SLEEP);
+    const pause = Math.min(Math.max((wake - wasm.tick()) / 1000, 0), LONGEST_SLEEP);
     this.#timer = setTimeout(() => {
       this.#agent.wake();
       void this.#kick();
@@ -286,7 +286,7 @@ export class Driver implements Server {
 
   async #signed(frame: string, input: string | null): Promise<string> {
     if (input === null || "held" in this.#key) return frame;
-    return core.signed(frame, await this.#key.sign(new TextEncoder().encode(input)));
+    return wasm.signed(frame, await this.#key.sign(new TextEncoder().encode(input)));
   }
 
   #dial(link: number, uri: string): void {

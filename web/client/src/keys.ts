@@ -3,7 +3,7 @@
  * an AES key that no script can read. The identity key is in memory for the time of one signature.
  */
 
-import * as core from "./core.js";
+import * as wasm from "./wasm.js";
 import { DsipError } from "./errors.js";
 import type { Box, DeviceKeyRecord, IdentityKeyRecord, Store } from "./store.js";
 import type { Unlock } from "./types.js";
@@ -16,10 +16,10 @@ export async function makeDeviceKey(store: Store): Promise<{ record: DeviceKeyRe
   try {
     const pair = (await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"])) as CryptoKeyPair;
     const octets = new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey));
-    return { record: { kind: "non-extractable", key: pair.privateKey, public: octets }, did: core.didOfPublic(octets) };
+    return { record: { kind: "non-extractable", key: pair.privateKey, public: octets }, did: wasm.didOfPublic(octets) };
   } catch {
-    const secret = core.random(32);
-    const did = core.didOfSecret(secret);
+    const secret = wasm.random(32);
+    const did = wasm.didOfSecret(secret);
     const box = await seal(await wrapKey(store), secret, "device");
     secret.fill(0);
     return { record: { kind: "wrapped", box }, did };
@@ -27,7 +27,7 @@ export async function makeDeviceKey(store: Store): Promise<{ record: DeviceKeyRe
 }
 
 /** The device key, as an agent takes it. */
-export async function signingKey(store: Store, record: DeviceKeyRecord): Promise<core.SigningKey> {
+export async function signingKey(store: Store, record: DeviceKeyRecord): Promise<wasm.SigningKey> {
   if (record.kind === "wrapped") return { held: await open(await wrapKey(store), record.box, "device") };
   return {
     external: record.public,
@@ -42,9 +42,9 @@ export async function putAway(
   by: Unlock | { readonly browser: true },
 ): Promise<IdentityKeyRecord> {
   try {
-    if ("passphrase" in by) return { kind: "passphrase", file: core.sealSecret(secret, by.passphrase) };
+    if ("passphrase" in by) return { kind: "passphrase", file: wasm.sealSecret(secret, by.passphrase) };
     if ("passkey" in by) {
-      const salt = core.random(32);
+      const salt = wasm.random(32);
       const { credential, key } = await makePasskey(salt);
       return { kind: "passkey", box: await seal(key, secret, "identity"), credential, salt };
     }
@@ -82,7 +82,7 @@ async function takeOut(
     if (unlock === undefined || !("passphrase" in unlock)) {
       throw new DsipError("wrong-passphrase", "the identity key needs its passphrase");
     }
-    return core.openSecret(record.file, unlock.passphrase);
+    return wasm.openSecret(record.file, unlock.passphrase);
   }
   return open(await usePasskey(record.credential, record.salt), record.box, "identity");
 }
@@ -97,7 +97,7 @@ async function wrapKey(store: Store): Promise<CryptoKey> {
 }
 
 async function seal(key: CryptoKey, secret: Uint8Array<ArrayBuffer>, purpose: Purpose): Promise<Box> {
-  const iv = core.random(12);
+  const iv = wasm.random(12);
   const sealed = await crypto.subtle.encrypt({ name: "AES-GCM", iv, additionalData: label(purpose) }, key, secret);
   return { iv, sealed };
 }
@@ -132,9 +132,9 @@ export async function canUsePasskey(): Promise<boolean> {
 async function makePasskey(salt: Uint8Array<ArrayBuffer>): Promise<{ credential: Uint8Array<ArrayBuffer>; key: CryptoKey }> {
   const options: CredentialCreationOptions = {
     publicKey: {
-      challenge: core.random(32),
+      challenge: wasm.random(32),
       rp: { name: "DSIP" },
-      user: { id: core.random(16), name: "DSIP", displayName: "DSIP" },
+      user: { id: wasm.random(16), name: "DSIP", displayName: "DSIP" },
       pubKeyCredParams: [
         { type: "public-key", alg: -8 },
         { type: "public-key", alg: -7 },
@@ -153,7 +153,7 @@ async function makePasskey(salt: Uint8Array<ArrayBuffer>): Promise<{ credential:
 async function usePasskey(credential: Uint8Array<ArrayBuffer>, salt: Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
   const options: CredentialRequestOptions = {
     publicKey: {
-      challenge: core.random(32),
+      challenge: wasm.random(32),
       allowCredentials: [{ type: "public-key", id: credential }],
       userVerification: "required",
       extensions: { prf: { eval: { first: salt } } },

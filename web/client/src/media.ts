@@ -5,7 +5,7 @@
  */
 
 import type { MediaOrder } from "./bus.js";
-import type { Offered, OwnOffer } from "./core.js";
+import type { Offered, OwnOffer } from "./wasm.js";
 import { DsipError } from "./errors.js";
 import { QualityMeter } from "./quality.js";
 import type { CallMedia, CallSecurity, Direction, Quality } from "./types.js";

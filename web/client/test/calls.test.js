@@ -15,6 +15,7 @@ const call = (page, link, media = {}) =>
   page.evaluate(
     async ({ link, media }) => {
       globalThis.call = await phone.call(await phone.locate(link), media);
+      play(call);
       await until(() => call.state === "talking" || call.state === "ended", "media");
       return { state: call.state, reason: call.reason, party: call.party };
     },
@@ -27,6 +28,7 @@ const answer = (page, media = {}) =>
     globalThis.call = await until(() => phone.calls.find(({ state }) => state === "incoming"), "call");
     const { party } = call;
     await call.accept(media);
+    play(call);
     await until(() => call.state === "talking" || call.state === "ended", "media");
     return { state: call.state, reason: call.reason, party };
   }, media);

@@ -104,7 +104,7 @@ export class Town extends Page {
     town.dir = mkdtempSync(join(tmpdir(), "dsip-web-"));
     town.running = [];
     const [cert, key] = [join(town.dir, "cert.pem"), join(town.dir, "key.pem")];
-    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
     const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
     execFileSync("openssl", ["req", "-x509", ...curve, "-nodes", "-keyout", key, "-out", cert, "-days", "2", ...subject], { stdio: "ignore" });
     town.certificate = { cert, key };
@@ -172,6 +172,11 @@ export class Town extends Page {
             };
             again();
           });
+        /** Plays what comes in: what nobody listens to, a browser does not decode. */
+        globalThis.play = (call) => {
+          const screen = document.body.appendChild(document.createElement("video"));
+          [screen.autoplay, screen.playsInline, screen.srcObject] = [true, true, call.media.remote];
+        };
         await globalThis.until(() => phone.presence.state === "online", "node");
         if (policy) await phone.setPolicy(policy);
       },

@@ -175,8 +175,8 @@ export interface Home {
   /** Devices this identity delegated to, as far as this device knows. */
   devices(): Promise<readonly Device[]>;
   /**
-   * Takes a device's delegation back, as far as a `did:key` can: it is not renewed, is dropped from this device's list, and
-   * the owner's node is told to refuse it. `until` says when its last delegation runs out everywhere.
+   * Takes a device's delegation back, as far as a `did:key` can: it is not renewed any more. `until` says when the last one runs
+   * out; nothing that is published could end it before.
    */
   revoke(device: Did, unlock?: Unlock): Promise<{ readonly until: Millis }>;
 

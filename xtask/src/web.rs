@@ -62,7 +62,9 @@ fn wasm() -> Outcome {
     let installed = Run::new("rustup", &["target", "list", "--installed"]).capture().unwrap_or_default();
     let build = if installed.lines().any(|line| line == TARGET) {
         Run::new("cargo", &profile)
-    } else if Path::new("/usr/lib/rustlib/src").exists() || has("/usr/bin/rustc", "--version") && has("wasm-ld", "--version") {
+    } else if Path::new("/usr/lib/rustlib/src").exists()
+        || has("/usr/bin/rustc", "--version") && has("wasm-ld", "--version")
+    {
         // Debian's `rustc-web`, `rust-web-src` and `lld`: the standard library is built along, from source.
         Run::new("/usr/bin/cargo", &profile)
             .arg("-Zbuild-std=std,panic_abort")
@@ -87,8 +89,14 @@ fn wasm() -> Outcome {
     let module = out.join("dsip_web_bg.wasm").display().to_string();
     if has("wasm-opt", "--version") {
         // What rustc assumes of every browser since 2023, which old versions of the optimiser have to be told.
-        let features = ["--enable-bulk-memory", "--enable-sign-ext", "--enable-mutable-globals",
-            "--enable-nontrapping-float-to-int", "--enable-reference-types", "--enable-multivalue"];
+        let features = [
+            "--enable-bulk-memory",
+            "--enable-sign-ext",
+            "--enable-mutable-globals",
+            "--enable-nontrapping-float-to-int",
+            "--enable-reference-types",
+            "--enable-multivalue",
+        ];
         let mut optimise = Run::new("wasm-opt", &["-Oz", &module, "-o", &module]);
         for feature in features {
             optimise = optimise.arg(feature);

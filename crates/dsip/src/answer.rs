@@ -17,6 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Output, Style};
 use crate::phone::numbered;
 use crate::presence::Who;
+use crate::wake;
 use crate::words::Teller;
 
 /// What `dsip answer` takes.
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Say who may see whether I am there; without it, what was said before holds
     #[arg(long, value_enum, value_name = "WHO")]
     presence: Option<Who>,
+    /// Where my push service takes messages for this device: my node wakes it there when I am not connected (see dsip wake)
+    #[arg(long, value_name = "URL")]
+    wake_url: Option<String>,
     /// Let only contacts ring; everybody else has to introduce themselves first (see dsip requests)
     #[arg(long)]
     first_contact: bool,
@@ -83,7 +87,11 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         return Err(Failure::usage("--publish", "there is no DHT to publish in", "give a node of it with --dht"));
     }
     let visibility = args.presence.map(|who| who.visibility(globals, Vec::new())).transpose()?;
+    let endpoint = args.wake_url.as_deref().map(|url| wake::unread("--wake-url", url)).transpose()?;
     let (phone, events) = Phone::start(config, network)?;
+    if let Some(endpoint) = endpoint {
+        phone.register_wake(endpoint, None).await?;
+    }
     if let Some(visibility) = visibility {
         phone.show_presence(visibility).await?;
     }

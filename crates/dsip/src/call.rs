@@ -58,6 +58,9 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     };
     let (phone, mut events) = Phone::start(config, globals.network().await?)?;
     let located = locate(&phone, &args.target).await?;
+    if located.did == *phone.did() {
+        return Err(Failure::usage("TARGET", "that is me", "call somebody else; `dsip doctor` checks one's own node"));
+    }
     teller.found(&located);
     let call = phone.call(&located, Audio { from: args.audio_in, to: args.audio_out }).await?;
 

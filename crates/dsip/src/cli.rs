@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dsip_endpoint::home::Home;
@@ -13,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
     answer, call, conformance, contacts, demo, doctor, id, introduce, join, load, node, presence, publish, requests,
-    resolve, watch,
+    resolve, wake, watch,
 };
 
 /// Call anyone by cryptographic identity: no phone number, no account, no company in between.
@@ -78,11 +79,11 @@ pub(crate) struct Globals {
     /// The file whose first line unlocks the identity key
     #[arg(long, global = true, value_name = "FILE", env = "DSIP_PASSPHRASE_FILE", help_heading = "Everywhere")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Let did:web and aliases point into private address space (a LAN, this machine)
-    #[arg(long, global = true, env = "DSIP_ALLOW_PRIVATE", help_heading = "Everywhere")]
+    /// Let did:web, aliases and push services be in private address space (a LAN, this machine)
+    #[arg(long, global = true, env = "DSIP_ALLOW_PRIVATE", help_heading = "Everywhere", value_parser = switch())]
     pub(crate) allow_private: bool,
     /// One JSON object per line on standard output
-    #[arg(long, global = true, env = "DSIP_JSON", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "DSIP_JSON", help_heading = "Everywhere", value_parser = switch())]
     pub(crate) json: bool,
 }
 
@@ -128,6 +129,8 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// Become a member of my node, which serves members only, with an invitation
     Join(join::Args),
+    /// Have my node wake this device through a push service when somebody calls
+    Wake(wake::Args),
     /// Say who may see whether I am there
     Presence(presence::Args),
     /// Tell those who watch that a stream of mine is on
@@ -149,7 +152,9 @@ pub(crate) enum Command {
 /// Parses the process's arguments. Help and version are printed here; a mistake becomes one line and exit code 2.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let line: Vec<OsString> = std::env::args_os().collect();
-    let json = line.iter().any(|arg| arg == "--json");
+    let json = line.iter().any(|arg| arg == "--json")
+        || std::env::var("DSIP_JSON")
+            .is_ok_and(|value| matches!(&*value.to_lowercase(), "1" | "true" | "yes" | "on" | "y" | "t"));
     let show = |error: clap::Error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let shown = error.print();
@@ -175,6 +180,11 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Ok(cli)
 }
 
+/// What an environment variable or a file may set a switch to: 1, true, yes, on, or the opposite.
+pub(crate) fn switch() -> BoolishValueParser {
+    BoolishValueParser::new()
+}
+
 /// Says in the house's one-line form what clap found.
 pub(crate) fn mistake(error: &clap::Error) -> Failure {
     let text = |kind| match error.get(kind) {
@@ -183,7 +193,7 @@ pub(crate) fn mistake(error: &clap::Error) -> Failure {
         _ => None,
     };
     let argument = text(ContextKind::InvalidArg);
-    let value = text(ContextKind::InvalidValue);
+    let value = text(ContextKind::InvalidValue).map(brief);
     let input = argument.clone().or(text(ContextKind::InvalidSubcommand)).unwrap_or_else(|| "command line".into());
     let wrong = match error.kind() {
         ErrorKind::InvalidSubcommand => "no such command".into(),
@@ -209,6 +219,14 @@ pub(crate) fn mistake(error: &clap::Error) -> Failure {
         None => "see --help".into(),
     };
     Failure::usage(input, wrong, remedy)
+}
+
+/// Enough of a value to know it again.
+fn brief(value: String) -> String {
+    match value.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value,
+    }
 }
 
 #[cfg(test)]

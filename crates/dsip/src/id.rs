@@ -299,6 +299,10 @@ fn make_delegation(globals: &Globals, out: &Output, args: Delegate) -> Result<()
     let home = globals.home()?;
     let profile = home.profile().map_err(Failure::from)?;
     let device = args.device.unwrap_or(profile.device);
+    if device.method() != "key" {
+        let remedy = "give the did:key that `dsip id new --device-only` printed there";
+        return Err(Failure::usage("DEVICE", "a device is a did:key, and this is none", remedy));
+    }
     let (key, kid) = home.unlock(&passphrase::unlock(globals, &home)?).map_err(Failure::from)?;
     let made = home.delegate(&key, &kid, &device, clock::now(), args.days * DAY).map_err(Failure::from)?;
     let granted =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dsip_endpoint::phone::{Event, Phone};
+use dsip_endpoint::phone::{Event, PURPOSE_LIMIT, Phone, TOKEN_LIMIT};
 use tokio::time::{Instant, sleep_until};
 
 use crate::call::{seconds, unreachable};
@@ -23,10 +23,10 @@ pub(crate) struct Args {
     #[arg(value_name = "TARGET")]
     target: String,
     /// What it is about, in a few words
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = purpose)]
     purpose: Option<String>,
     /// A token that they gave out beforehand
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = token)]
     token: Option<String>,
     /// Wait this many seconds for an answer; it may come later, with the next call, or never
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
@@ -72,4 +72,16 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     };
     phone.stop().await;
     Ok(exit)
+}
+
+fn purpose(text: &str) -> Result<String, String> {
+    at_most(text, text.chars().count(), PURPOSE_LIMIT, "characters")
+}
+
+fn token(text: &str) -> Result<String, String> {
+    at_most(text, text.len(), TOKEN_LIMIT, "octets")
+}
+
+fn at_most(text: &str, length: usize, limit: usize, unit: &str) -> Result<String, String> {
+    if length > limit { Err(format!("{length} {unit}; {limit} is the most")) } else { Ok(text.to_owned()) }
 }

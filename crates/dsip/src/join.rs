@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use dsip_endpoint::phone::{Event, Events, Phone};
+use dsip_proto::relay::host::LONGEST_CODE;
 use dsip_proto::wire::{Did, Ulid};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The invitation, as the operator gave it
+    #[arg(value_name = "CODE", value_parser = code)]
     code: String,
 }
 
@@ -38,7 +40,7 @@ impl fmt::Display for Joined {
 /// Runs the command.
 pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
     let (phone, mut events) = Phone::start(globals.owner().await?, globals.network().await?)?;
-    let watch = phone.join(args.code.trim().to_lowercase()).await?;
+    let watch = phone.join(args.code).await?;
     let answer = timeout(PATIENCE, answer(&mut events, watch)).await;
     let did = phone.did().clone();
     phone.stop().await;
@@ -53,6 +55,16 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         Ok(None) | Err(_) => {
             Err(Failure::new(Exit::Unreachable, "--node", "my node did not answer", "check --node, or try again"))
         }
+    }
+}
+
+/// ADM-2: what can be an invitation, as the node has it.
+fn code(text: &str) -> Result<String, String> {
+    let code = text.trim().to_lowercase();
+    match code.len() {
+        0 => Err("there is nothing in it".into()),
+        length if length > LONGEST_CODE => Err(format!("no invitation has more than {LONGEST_CODE} characters")),
+        _ => Ok(code),
     }
 }
 

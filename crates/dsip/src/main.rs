@@ -25,6 +25,7 @@ mod presence;
 mod publish;
 mod requests;
 mod resolve;
+mod wake;
 mod watch;
 mod words;
 
@@ -71,6 +72,7 @@ async fn run(cli: Cli, out: &Output) -> Result<Exit, Failure> {
         Command::Contacts(args) => contacts::run(globals, out, args).await,
         Command::Watch(args) => watch::run(globals, out, args).await,
         Command::Join(args) => join::run(globals, out, args).await,
+        Command::Wake(args) => wake::run(globals, out, args).await,
         Command::Presence(args) => presence::run(globals, out, args).await,
         Command::Publish(args) => publish::run(globals, out, args).await,
         Command::Unpublish(args) => publish::withdraw(globals, out, args).await,

@@ -16,7 +16,7 @@ use crate::words::Teller;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where it can be received; may be repeated, the best first
-    #[arg(value_name = "URI", required = true)]
+    #[arg(value_name = "URI", required = true, value_parser = uri)]
     uris: Vec<String>,
     /// Its name among my streams; none for my only one
     #[arg(long, value_name = "NAME")]
@@ -99,4 +99,12 @@ pub(crate) async fn withdraw(globals: &Globals, out: &Output, args: Withdrawal) 
     phone.unwatch(watch).await?;
     phone.stop().await;
     exit
+}
+
+/// A place to receive something, checked as far as its form goes.
+fn uri(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("not a URI ({error})")),
+    }
 }

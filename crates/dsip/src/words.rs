@@ -8,7 +8,8 @@ use dsip_endpoint::link::Transport;
 use dsip_endpoint::phone::{Event, Party, Record, Side, Suspicion};
 use dsip_endpoint::resolve::{Located, Source};
 use dsip_media::stats::Report;
-use dsip_proto::wire::token::AnsweredBy;
+use dsip_proto::wire::Reason;
+use dsip_proto::wire::token::{AnsweredBy, Direction};
 use serde_json::{Map, Value, json};
 
 use crate::output::{Output, Style, acts};
@@ -45,7 +46,7 @@ impl<'a> Teller<'a> {
             .collect();
         let mut words = match located.candidates.first() {
             Some(place) => format!("{} at {} ({})", located.did, place.uri, source(&place.source)),
-            None => format!("{}, but nothing says where to dial them", located.did),
+            None => format!("{}; no record says where to dial them", located.did),
         };
         if let Some((alias, _)) = &located.alias {
             words = format!("{alias} is {words}");
@@ -141,12 +142,25 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         Some((Line { name, fields, words }, style))
     };
     match event {
-        Event::Online { relay, uri, transport } => line(
+        Event::Online { relay, uri, transport, .. } => line(
             "ready",
             json!({ "relay": relay, "uri": uri, "transport": transport.map(Transport::id) }),
             format!("calls can come in at {uri}"),
             Style::Good,
         ),
+        Event::WakeRegistered { until } => {
+            let words = if until.is_some() { "my node wakes this device" } else { "my node lets this device sleep" };
+            line("wake", json!({ "until": until }), words.to_owned(), Style::Good)
+        }
+        Event::WakeRefused { reason } => {
+            let why = reason.as_ref().map_or_else(|| "it wakes nobody here".to_owned(), ToString::to_string);
+            line(
+                "wake-refused",
+                json!({ "reason": reason }),
+                format!("my node does not wake this device: {why}"),
+                Style::Doubtful,
+            )
+        }
         Event::Offline { why } => {
             line("offline", json!({ "why": why }), format!("{why}; trying again"), Style::Doubtful)
         }
@@ -204,15 +218,15 @@ fn line(event: &Event) -> Option<(Line, Style)> {
             "updated",
             json!({ "call": call, "direction": direction, "answered_by": by }),
             match by {
-                Some(by) => format!("sound now goes {}; {}", direction.as_str(), who(by)),
-                None => format!("sound now goes {}", direction.as_str()),
+                Some(by) => format!("{}; now {}", flow(direction), who(by).trim_end_matches(':')),
+                None => flow(direction).to_owned(),
             },
             Style::Good,
         ),
         Event::UpdateRejected { call, reason } => line(
             "update-rejected",
             json!({ "call": call, "reason": reason }),
-            format!("they refused the change ({reason})"),
+            format!("they refused the change: {}", reason_in_words(reason)),
             Style::Doubtful,
         ),
         Event::NoPath { call, why } => line(
@@ -232,7 +246,7 @@ fn line(event: &Event) -> Option<(Line, Style)> {
             line(
                 "ended",
                 json!({ "call": call, "reason": reason, "by": by, "missed": missed, "seconds": seconds }),
-                format!("{reason}{length}{missed_words}"),
+                format!("{}{length}{missed_words}", reason_in_words(reason)),
                 Style::Bold,
             )
         }
@@ -273,7 +287,7 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         Event::IntroductionRejected { introduction, reason } => line(
             "introduction-rejected",
             json!({ "introduction": introduction, "reason": reason }),
-            reason.to_string(),
+            reason_in_words(reason),
             Style::Bad,
         ),
         Event::Told { watch, by, told } => {
@@ -291,12 +305,14 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         Event::WatchEnded { watch, reason } => line(
             "unwatched",
             json!({ "watch": watch, "reason": reason }),
-            reason.as_ref().map_or_else(|| "nobody there to ask".to_owned(), ToString::to_string),
+            reason.as_ref().map_or_else(|| "nobody there to ask".to_owned(), reason_in_words),
             Style::Doubtful,
         ),
         Event::Security { what, signer, session } => {
             let what = match what {
-                Suspicion::NotAParty { kind } => format!("a {kind} from somebody who has no part in the call"),
+                Suspicion::NotAParty { kind } => {
+                    format!("a message ({kind}) from somebody who has no part in the call")
+                }
                 Suspicion::Unverified { code } => format!("a message that does not verify ({code})"),
                 Suspicion::WrongRelay { why } => format!("a relay is not to be trusted: {why}"),
             };
@@ -310,7 +326,7 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         Event::Reported { session, reason } => line(
             "reported",
             json!({ "session": session, "reason": reason }),
-            format!("the other side, or a relay, reports {reason}"),
+            format!("the other side, or a relay, reports: {}", reason_in_words(reason)),
             Style::Doubtful,
         ),
         Event::Trouble { what } => line("trouble", json!({ "what": what }), what.clone(), Style::Bad),
@@ -352,6 +368,40 @@ fn who(by: &AnsweredBy) -> &'static str {
         "gateway" => "a gateway, for somebody beyond it:",
         _ => "an automatic service:",
     }
+}
+
+/// Which way sound goes, seen from here.
+fn flow(direction: &Direction) -> &'static str {
+    match direction {
+        Direction::SendRecv => "sound goes both ways",
+        Direction::SendOnly => "sound goes from here to them alone",
+        Direction::RecvOnly => "sound comes from them alone",
+        Direction::Inactive => "on hold: no sound either way",
+    }
+}
+
+/// A reason as people say it, and its token.
+fn reason_in_words(reason: &Reason) -> String {
+    let words = match reason.as_str() {
+        "user.hangup" => "hung up",
+        "user.declined" => "declined",
+        "user.cancelled" => "given up",
+        "user.no-answer" | "session.timeout" => "nobody answered",
+        "user.blocked" | "policy.blocked" => "they do not want to hear from us",
+        "endpoint.busy" => "busy",
+        "endpoint.unavailable" => "not to be reached now",
+        "session.answered-elsewhere" | "session.already-answered" => "answered on another device",
+        "session.glare" => "both called at the same time",
+        "media.failed" => "no path for sound",
+        "media.unsupported" => "no common way to send sound",
+        "policy.first-contact-required" => "they want to be asked first: see dsip introduce",
+        "policy.rate-limited" | "transport.rate-limited" => "too often; try again later",
+        "transport.unknown-recipient" => "nobody of that identity is at this node",
+        "transport.routing-refused" => "this node does not carry it",
+        "transport.hello-rejected" => "this node does not serve us",
+        _ => return reason.to_string(),
+    };
+    format!("{words} ({reason})")
 }
 
 fn source(source: &Source) -> String {

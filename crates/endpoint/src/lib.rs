@@ -10,3 +10,4 @@ pub mod qr;
 pub mod resolve;
 pub mod tls;
 pub mod turn;
+pub mod wake;

@@ -301,6 +301,7 @@ impl Control {
             }
             Ask::Unblock { who } => {
                 let was = self.roster.unbar(&who.parse()?).map_err(kept)?;
+                tracing::info!(was, "somebody is not blocked any more");
                 self.enforce().await;
                 to_json(&was)
             }
@@ -317,23 +318,27 @@ impl Control {
                     max_envelopes: max_envelopes.unwrap_or(before.max_envelopes),
                     max_invites: max_invites.unwrap_or(before.max_invites),
                 };
-                if limits.max_envelopes == 0 || limits.max_invites == 0 {
-                    return Err("a rate of none would let nobody speak; 1 is the least".to_owned());
+                let (connections, each) = (limits.max_connections, limits.max_connections_per_address);
+                if connections == 0 || each == 0 || limits.max_envelopes == 0 || limits.max_invites == 0 {
+                    return Err("a limit of none would let nobody speak; 1 is the least".to_owned());
                 }
                 if limits != before {
                     self.limits.send_replace(limits);
                     self.admission.allow(limits.max_connections, limits.max_connections_per_address);
+                    tracing::info!(?limits, "other limits, until the node is started anew");
                     self.tell(Input::Allow(limits)).await;
                 }
                 to_json(&limits)
             }
             Ask::MemberAdd { did } => {
                 let was_none = self.roster.add(&did).map_err(kept)?;
+                tracing::info!(members = self.roster.admittance().members.len(), "somebody was made a member");
                 self.tell(Input::Admit).await;
                 to_json(&was_none)
             }
             Ask::MemberRemove { did } => {
                 let was = self.roster.remove(&did).map_err(kept)?;
+                tracing::info!(members = self.roster.admittance().members.len(), "somebody is no member any more");
                 self.tell(Input::Admit).await;
                 to_json(&was)
             }
@@ -345,11 +350,13 @@ impl Control {
                 let code = code()?;
                 let until = clock::now().wall.secs() + 86_400 * u64::from(days);
                 self.roster.invite(code.clone(), Invitation { uses, until }).map_err(kept)?;
+                tracing::info!(uses, days, "an invitation was made");
                 self.tell(Input::Admit).await;
                 to_json(&Invited { code, uses, until })
             }
             Ask::Disinvite { code } => {
                 let was = self.roster.disinvite(&code).map_err(kept)?;
+                tracing::info!(was, "an invitation was taken back");
                 self.tell(Input::Admit).await;
                 to_json(&was)
             }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dsip_proto::envelope::Signer;
@@ -31,24 +31,19 @@ pub(crate) fn open(dir: &Path) -> Result<NodeHome, StartError> {
         let path = named(path);
         move |source| StartError::File { path, source }
     };
-    fs::create_dir_all(dir).map_err(failed(dir))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
     let path = dir.join(KEY);
-    let key = match fs::metadata(&path) {
-        Ok(metadata) => {
-            if metadata.permissions().mode() & 0o077 != 0 {
-                return Err(StartError::Exposed(named(&path)));
-            }
-            let octets = fs::read(&path).map_err(failed(&path))?;
+    let key = match secret(&path)? {
+        Some(octets) => {
             let seed = octets.as_slice().try_into().map_err(|_| StartError::Key(named(&path)))?;
             SecretKey::from_bytes(seed)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        None => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|_| StartError::Randomness)?;
             write_new(&path, &seed).map_err(failed(&path))?;
             SecretKey::from_bytes(&seed)
         }
-        Err(error) => return Err(failed(&path)(error)),
     };
     let did = key.did();
     Ok(NodeHome { dir: dir.to_path_buf(), key, did })
@@ -85,12 +80,27 @@ impl NodeHome {
         &self.dir
     }
 
-    /// Writes the certificate where others can take it from.
-    pub(crate) fn write_certificate(&self, pem: &str) -> Result<PathBuf, StartError> {
+    /// Where the certificate is, for those who need a root.
+    pub(crate) fn certificate(&self) -> PathBuf {
         let path = self.dir.join(CERTIFICATE);
-        let absolute = std::path::absolute(&path).unwrap_or(path);
-        fs::write(&absolute, pem).map_err(|source| StartError::File { path: named(&absolute), source })?;
-        Ok(absolute)
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Writes the certificate there.
+    pub(crate) fn write_certificate(&self, pem: &str) -> Result<(), StartError> {
+        let path = self.certificate();
+        fs::write(&path, pem).map_err(|source| StartError::File { path: named(&path), source })
+    }
+}
+
+/// What is in a file that must be its owner's alone; nothing if there is none.
+pub(crate) fn secret(path: &Path) -> Result<Option<Vec<u8>>, StartError> {
+    let failed = |source| StartError::File { path: named(path), source };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => Err(StartError::Exposed(named(path))),
+        Ok(_) => fs::read(path).map(Some).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
     }
 }
 

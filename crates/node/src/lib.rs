@@ -23,6 +23,7 @@ mod relay;
 mod roster;
 mod store;
 mod turn;
+mod wake;
 mod ws;
 
 use std::collections::BTreeSet;
@@ -55,6 +56,7 @@ pub use names::{Register, RegisterError, User};
 pub use relay::{Allowance, Counts};
 pub use store::Error as StoreError;
 pub use turn::{Config as TurnConfig, Limits as TurnLimits};
+pub use wake::Config as WakeConfig;
 
 /// How far beyond the signaling port a free one is looked for.
 const NEXT_PORTS: u16 = 64;
@@ -81,6 +83,8 @@ pub struct Config {
     pub stun: Option<SocketAddr>,
     /// Relaying of media.
     pub turn: TurnConfig,
+    /// Waking devices that sleep.
+    pub wake: WakeConfig,
     /// A certificate chain and its key in PEM files, for a node with a domain: shown to those who do not expect the node's
     /// own key. The files may be replaced while the node runs.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -90,9 +94,9 @@ pub struct Config {
     pub dht: Option<SocketAddr>,
     /// DHT nodes to join through. The first node of a DHT has none.
     pub bootstrap: Vec<Multiaddr>,
-    /// Roots to trust besides the system's when a `did:web` document is fetched, in PEM files.
+    /// Roots to trust besides the system's when a `did:web` document is fetched or a push service is asked, in PEM files.
     pub ca: Vec<PathBuf>,
-    /// Whether a `did:web` may lead into private address space.
+    /// Whether a `did:web`, or an endpoint of a push service, may lead into private address space.
     pub allow_private: bool,
     /// Another node of the operator's, where devices go while this one is away; its DID has to be known.
     pub elsewhere: Option<Target>,
@@ -117,6 +121,7 @@ impl Config {
             domain: None,
             stun: None,
             turn: TurnConfig::default(),
+            wake: WakeConfig::default(),
             certificate: None,
             acme: None,
             dht: None,
@@ -146,9 +151,11 @@ impl Config {
         let tcp = [Some(self.listen), self.dht, self.turn.tcp, self.turn.tls, self.metrics];
         let udp = [Some(self.listen), self.stun];
         for listeners in [&tcp[..], &udp] {
-            let mut taken = BTreeSet::new();
+            let mut taken: Vec<&SocketAddr> = Vec::new();
             for at in listeners.iter().flatten().filter(|at| at.port() != 0) {
-                if !taken.insert(at) {
+                let is_taken = taken.iter().any(|other| share(at, other));
+                taken.push(at);
+                if is_taken {
                     let source = io::Error::new(io::ErrorKind::AddrInUse, "two listeners are to share it");
                     return Err(StartError::Listen { at: at.to_string(), source });
                 }
@@ -156,6 +163,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether two listeners would want the same: an address that stands for all of its family has each of them.
+fn share(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (one.ip() == other.ip() || is_all)
 }
 
 /// How to reach a node that runs.
@@ -208,7 +221,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The key file does not hold a key.
-    #[error("{0}: not a node key")]
+    #[error("{0}: not a key of a node's")]
     Key(String),
     /// Others than its owner can read the key.
     #[error("{0}: others can read it; make it yours alone (chmod 600) or remove it to start with a new identity")]
@@ -263,6 +276,10 @@ impl Node {
         let names = names(&config, &home, at)?;
         let tls = Roots::load(&config.ca)?.ws_client(&Expect::WebPki)?;
         let patience = resolve::PATIENCE;
+        let pusher = match config.wake.enabled {
+            true => Some(Arc::new(wake::Pusher::open(home.dir(), &config.wake, &tls, config.allow_private)?)),
+            false => None,
+        };
         let authority = match (&config.acme, &config.domain, &config.certificate) {
             (Some(acme), Some(domain), None) => {
                 Some(acme::Authority::new(acme.clone(), domain.host(), home.dir(), &tls)?)
@@ -284,7 +301,6 @@ impl Node {
         if let Some(authority) = &authority {
             authority.show(&certificate);
         }
-        let ca = home.write_certificate(&certificate.pem())?;
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
         let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
         let (stun_port, turn_ports) = (turn.stun_port(), turn.ports());
@@ -299,7 +315,7 @@ impl Node {
             dht: dht.listening().first().map(ToString::to_string).unwrap_or_default(),
             stun: format!("stun:{name}:{stun_port}"),
             turn: turn_ports.map(|ports| turn_urls(&name, ports)).unwrap_or_default(),
-            ca,
+            ca: home.certificate(),
             metrics: metrics
                 .as_ref()
                 .and_then(|listener| listener.local_addr().ok())
@@ -308,6 +324,8 @@ impl Node {
 
         let mut rules = config.relay.clone();
         rules.stun_port = Some(stun_port);
+        let allow_private = config.allow_private;
+        rules.wake = pusher.as_ref().map(|pusher| host::Wake { key: pusher.key(), allow_private });
         let lifetime = config.turn.lifetime;
         rules.elsewhere = config.elsewhere.as_ref().and_then(|target| {
             let node = target.node()?.clone();
@@ -335,7 +353,16 @@ impl Node {
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };
-        let (relay, counts) = relay::start(&mut tasks, rules, &home, resolver, roster.clone(), stopping.clone())?;
+        let (relay, counts) = relay::start(
+            &mut tasks,
+            rules,
+            &home,
+            relay::World { resolver, pusher },
+            roster.clone(),
+            stopping.clone(),
+        )?;
+        // By now the home is ours: another node that runs in it keeps its store to itself.
+        home.write_certificate(&certificate.pem())?;
         let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
         let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();

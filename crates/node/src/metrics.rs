@@ -99,8 +99,19 @@ pub(crate) fn health(path: &str, health: &Health) -> Option<http::Page> {
 
 impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { connections, bound, delivered, queued, attempts, held, unacknowledged, disk_refuses, .. } =
-            self.counts.read();
+        let Counts {
+            connections,
+            bound,
+            delivered,
+            queued,
+            attempts,
+            held,
+            unacknowledged,
+            disk_refuses,
+            sleepers,
+            waking,
+            ..
+        } = self.counts.read();
         let TurnCounts { allocations, allocated, refused: turn_refused, packets, octets, throttled } =
             self.turn.counts();
         let mut page = Page(f);
@@ -111,7 +122,10 @@ impl fmt::Display for Metrics {
         page.gauge("dsip_unacknowledged_envelopes", "Envelopes handed over and not acknowledged.", unacknowledged)?;
         page.counter("dsip_delivered_envelopes_total", "Envelopes handed to devices.", delivered)?;
         page.counter("dsip_queued_envelopes_total", "Envelopes that had to wait.", queued)?;
-        let Reasons { rejected, refused, dropped, closed } = self.counts.reasons();
+        page.gauge("dsip_wakeable_devices", "Devices that can be woken by a push service.", sleepers)?;
+        page.gauge("dsip_wakes_in_flight", "Requests to push services under way.", waking)?;
+        let Reasons { rejected, refused, dropped, closed, wakes } = self.counts.reasons();
+        page.counters("dsip_wakes_total", "Devices to be woken, by what became of it.", "outcome", &wakes)?;
         page.counters("dsip_rejected_frames_total", "Frames that verification refused.", "code", &rejected)?;
         let help = "Verified envelopes refused, as their sender was told.";
         page.counters("dsip_refused_envelopes_total", help, "reason", &refused)?;

@@ -10,10 +10,11 @@ use dsip_endpoint::clock;
 use dsip_endpoint::link::{self, Heard, Outbox, SendError, Stream};
 use dsip_endpoint::resolve::Resolver;
 use dsip_proto::identity::Document;
-use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output};
+use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output, Woken};
 use dsip_proto::relay::rate::Rate;
 use dsip_proto::relay::{Load, Write};
 use dsip_proto::time::{Now, Seed};
+use dsip_proto::wake::{Outcome, Push};
 use dsip_proto::wire::Did;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,7 @@ use crate::admission::Network;
 use crate::home::NodeHome;
 use crate::roster::Roster;
 use crate::store::{Progress, Store};
+use crate::wake::Pusher;
 use crate::{StartError, named};
 
 /// Inputs that may wait for the rules. Every connection waits with one frame at most, so this is their fair queue.
@@ -56,6 +58,11 @@ pub(crate) enum Input {
     Answer {
         did: Did,
         document: Option<Document>,
+    },
+    /// What a push service said.
+    Woken {
+        id: u64,
+        outcome: Outcome,
     },
     /// What this node itself publishes about a DID of its domain.
     Vouched {
@@ -124,6 +131,12 @@ pub struct Counts {
     pub unacknowledged: usize,
     /// Whether the disk takes no more writes, so that what would have to wait is refused.
     pub disk_refuses: bool,
+    /// Devices that can be woken.
+    pub sleepers: usize,
+    /// Requests to push services that are under way.
+    pub waking: usize,
+    /// Requests that push services have taken.
+    pub woken: u64,
 }
 
 /// What was not done, by the reason why. The reasons are the node's own, so there are only so many.
@@ -137,6 +150,8 @@ pub(crate) struct Reasons {
     pub(crate) dropped: BTreeMap<&'static str, u64>,
     /// Connections that the node closed.
     pub(crate) closed: BTreeMap<&'static str, u64>,
+    /// What became of wakes.
+    pub(crate) wakes: BTreeMap<&'static str, u64>,
 }
 
 /// Reads the counts.
@@ -162,12 +177,19 @@ impl Watch {
     }
 }
 
+/// Whom the relay asks about the world.
+pub(crate) struct World {
+    pub(crate) resolver: Resolver,
+    /// None if the node wakes nobody.
+    pub(crate) pusher: Option<Arc<Pusher>>,
+}
+
 /// Starts the relay's task.
 pub(crate) fn start(
     tasks: &mut JoinSet<()>,
     config: host::Config,
     home: &NodeHome,
-    resolver: Resolver,
+    world: World,
     roster: Roster,
     stopping: watch::Receiver<bool>,
 ) -> Result<(Relay, Watch), StartError> {
@@ -192,7 +214,7 @@ pub(crate) fn start(
         shown: counts.clone(),
         store,
         writes: Vec::new(),
-        resolver,
+        world,
         answers: inputs.downgrade(),
     };
     tasks.spawn(driver.run(received, stopping));
@@ -209,7 +231,7 @@ struct Driver {
     store: Store,
     /// What the rules want written, on its way to the store.
     writes: Vec<Write>,
-    resolver: Resolver,
+    world: World,
     answers: mpsc::WeakSender<Input>,
 }
 
@@ -291,6 +313,7 @@ impl Driver {
                 host::Input::Closed { conn: *conn }
             }
             Input::Answer { did, document } => host::Input::Answer { did: did.clone(), document: document.clone() },
+            Input::Woken { id, outcome } => host::Input::Woken { id: *id, outcome: *outcome },
             Input::Admit => host::Input::Admit(self.roster.admittance()),
             Input::Shut(network) => {
                 // Each says itself that it has ended.
@@ -334,6 +357,7 @@ impl Driver {
                     }
                 }
                 Output::Ask(did) => self.ask(did),
+                Output::Wake(push) => self.wake(push),
                 Output::Joined { identity, code } => self.roster.joined(&identity, &code),
                 Output::Write(write) => self.writes.push(write),
                 Output::Question { conn, number } => {
@@ -355,7 +379,7 @@ impl Driver {
     }
 
     fn ask(&self, did: Did) {
-        let (resolver, answers) = (self.resolver.clone(), self.answers.clone());
+        let (resolver, answers) = (self.world.resolver.clone(), self.answers.clone());
         tokio::spawn(async move {
             let document = match resolver.document(&did).await {
                 Ok(resolved) => Some(resolved.document.as_ref().clone()),
@@ -367,6 +391,22 @@ impl Driver {
             if let Some(answers) = answers.upgrade() {
                 // The relay has stopped if nobody takes it.
                 drop(answers.send(Input::Answer { did, document }).await);
+            }
+        });
+    }
+
+    /// WAK-34: in a task of its own.
+    fn wake(&self, push: Push) {
+        let (pusher, answers) = (self.world.pusher.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let id = push.id;
+            let outcome = match pusher {
+                Some(pusher) => pusher.push(push).await,
+                None => Outcome::Refused,
+            };
+            if let Some(answers) = answers.upgrade() {
+                // The relay has stopped if nobody takes it.
+                drop(answers.send(Input::Woken { id, outcome }).await);
             }
         });
     }
@@ -392,6 +432,10 @@ impl Driver {
                 self.counts.dropped += 1;
                 *self.shown.lock().1.dropped.entry(why.as_str()).or_default() += 1;
             }
+            Event::Wake(what) => {
+                self.counts.woken += u64::from(*what == Woken::Sent);
+                *self.shown.lock().1.wakes.entry(what.as_str()).or_default() += 1;
+            }
             Event::Bound(_) | Event::Dequeued(_) => {}
         }
     }
@@ -403,6 +447,7 @@ impl Driver {
         self.counts.attempts = live;
         self.counts.held = held;
         self.counts.unacknowledged = self.host.unacknowledged();
+        (self.counts.sleepers, self.counts.waking) = self.host.sleepers();
         self.shown.write(self.counts);
     }
 }

@@ -12,6 +12,7 @@
 //! link         `dsip:` links, what a QR code holds
 //! reach        which addresses belong to the public internet
 //! turn         credentials for a node's TURN server
+//! wake         push endpoints of devices that sleep
 //! identity     DIDs and documents, keys, delegation
 //! envelope     sign; verify: the only maker of Verified<T>
 //! endpoint   relay   broadcast   hints   binding   trust
@@ -36,4 +37,5 @@ pub mod subscribe;
 pub mod time;
 pub mod trust;
 pub mod turn;
+pub mod wake;
 pub mod wire;

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dsip_proto::agent::{self, Agent, Change, Description, Event, Memory, Policy, Relay};
@@ -19,6 +20,7 @@ use dsip_proto::identity::{self, Delegation, SecretKey};
 use dsip_proto::relay;
 use dsip_proto::relay::host::{self, Conn, Elsewhere, Host};
 use dsip_proto::time::{Now, Seed, Tick};
+use dsip_proto::wake::{Endpoint, Outcome};
 use dsip_proto::wire::media::VersionBlock;
 use dsip_proto::wire::message::Common;
 use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId};
@@ -102,6 +104,10 @@ pub struct Tally {
     pub lost: usize,
 }
 
+/// Keys of RFC 8291, 5: nothing here is encrypted.
+const P256DH: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
+
 /// Phones, nodes, and what lies between them.
 pub struct World {
     network: Network,
@@ -113,6 +119,8 @@ pub struct World {
     planned: u64,
     /// The node of each counter.
     counters: BTreeMap<HostId, HostId>,
+    /// Whom the push service wakes at which URL, and how long that takes.
+    push_service: BTreeMap<Arc<str>, (HostId, Duration)>,
     story: Story,
 }
 
@@ -159,6 +167,8 @@ enum Plan {
     Decline(Ulid),
     /// The media engine looks whether anybody is at the other end.
     Connect(Ulid),
+    /// The push service wakes a phone that is switched off.
+    Wake,
 }
 
 impl World {
@@ -176,6 +186,7 @@ impl World {
             plans: BTreeMap::new(),
             planned: 0,
             counters: BTreeMap::new(),
+            push_service: BTreeMap::new(),
             story,
         }
     }
@@ -354,6 +365,15 @@ impl World {
         result
     }
 
+    /// Has the push service start the phone, if it is off, so long after its node asks for that.
+    pub fn set_wake(&mut self, phone: HostId, after: Duration) {
+        let url = format!("https://push{}.example/up", self.push_service.len());
+        let endpoint = Endpoint::new(&url, P256DH, AUTH).expect("an endpoint");
+        self.push_service.insert(endpoint.url().clone(), (phone, after));
+        let said = self.command(phone, |agent, now| agent.register_wake(now, endpoint, None));
+        said.expect("a phone with a node");
+    }
+
     /// Switches a machine off without warning. What it kept on disk stays.
     pub fn crash(&mut self, id: HostId) {
         self.tell(id, "crashes");
@@ -460,7 +480,11 @@ impl World {
                 self.drain_phone(id);
             }
             Some(Machine::Node(node)) => {
-                let config = host::Config { elsewhere: node.elsewhere.clone(), ..host::Config::default() };
+                let config = host::Config {
+                    elsewhere: node.elsewhere.clone(),
+                    wake: P256DH.parse().ok().map(|key| host::Wake { key, allow_private: false }),
+                    ..host::Config::default()
+                };
                 let mut host = Host::new(config, Signer::of_key(node.key.clone()), seed);
                 host.restore(node.disk.safe().clone(), now);
                 node.host = Some(host);
@@ -620,7 +644,11 @@ impl World {
 
     fn carry_out_plan(&mut self) {
         let Some((_, (id, plan))) = self.plans.pop_first() else { return };
-        if self.phone(id).agent.is_none() {
+        let is_off = self.phone(id).agent.is_none();
+        if matches!(plan, Plan::Wake) && is_off {
+            return self.restart(id);
+        }
+        if is_off {
             return;
         }
         // The call may be over by now: then the person picks up a silent phone.
@@ -637,7 +665,7 @@ impl World {
                 self.tell(id, format_args!("finds nobody at the other end of {call}"));
                 self.command(id, |agent, now| agent.hang_up(now, call, Some(Reason::MEDIA_FAILED)))
             }
-            Plan::Connect(_) => Ok(()),
+            Plan::Connect(_) | Plan::Wake => Ok(()),
         };
         if let Err(misuse) = outcome {
             self.tell(id, format_args!("too late: {misuse}"));
@@ -726,6 +754,17 @@ impl World {
                 self.tell_node(id, host::Input::Answer { did, document: None });
             }
             host::Output::Joined { identity, .. } => self.tell(id, format_args!("has {identity} as a member")),
+            host::Output::Wake(push) => {
+                self.tell(id, format_args!("has {} woken", push.endpoint.origin()));
+                let outcome = match self.push_service.get(push.endpoint.url()).copied() {
+                    Some((phone, after)) => {
+                        self.plan(phone, after, Plan::Wake);
+                        Outcome::Taken
+                    }
+                    None => Outcome::Gone,
+                };
+                self.tell_node(id, host::Input::Woken { id: push.id, outcome });
+            }
             host::Output::Event(event) => self.tell(id, format_args!("{event:?}")),
         }
     }

@@ -96,12 +96,15 @@ fn turn(grant: &Grant) -> Value {
 
 fn event(event: Event) -> Value {
     match event {
-        Event::Online { relay, uri, stun_port, turn: grant } => {
-            json!({ "type": "online", "relay": relay, "uri": uri, "stunPort": stun_port, "turn": grant.as_ref().map(turn) })
+        Event::Online { relay, uri, stun_port, turn: grant, vapid } => {
+            let (turn, vapid) = (grant.as_ref().map(turn), vapid.map(|key| key.to_string()));
+            json!({ "type": "online", "relay": relay, "uri": uri, "stunPort": stun_port, "turn": turn, "vapid": vapid })
         }
         Event::Renewed { uri, stun_port, turn: grant } => {
             json!({ "type": "renewed", "uri": uri, "stunPort": stun_port, "turn": turn(&grant) })
         }
+        Event::WakeRegistered { until } => json!({ "type": "wake-registered", "until": until }),
+        Event::WakeRefused { reason } => json!({ "type": "wake-refused", "reason": reason }),
         Event::Offline { why } => json!({ "type": "offline", "why": why }),
         Event::Dialling { call, relay } => json!({ "type": "dialling", "call": call, "uri": relay.uri }),
         Event::Invited { call, relay } => json!({ "type": "invited", "call": call, "relay": relay }),
@@ -153,7 +156,9 @@ fn event(event: Event) -> Value {
         Event::WatchEnded { watch, reason } => json!({ "type": "watch-ended", "watch": watch, "reason": reason }),
         Event::Security { what, signer, session } => {
             let (what, detail) = match what {
-                Suspicion::NotAParty { kind } => ("not-a-party", format!("a signed {kind} from somebody who is no party to the call")),
+                Suspicion::NotAParty { kind } => {
+                    ("not-a-party", format!("a signed {kind} from somebody who is no party to the call"))
+                }
                 Suspicion::Unverified { code } => ("unverified", format!("a message that did not verify ({code})")),
                 Suspicion::WrongRelay { why } => ("wrong-relay", why),
             };

@@ -157,8 +157,12 @@ pub fn secret_of_words(words: String) -> Result<Vec<u8>, String> {
     let tidy = Zeroizing::new(words.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" "));
     let mnemonic = Mnemonic::parse_in_normalized(Language::English, &tidy).map_err(|error| {
         invalid(match error {
-            bip39::Error::UnknownWord(at) => format!("word {} is not one of the list; look for a slip of the pen", at + 1),
-            bip39::Error::InvalidChecksum => "the words do not belong together: one is wrong, or two changed places".into(),
+            bip39::Error::UnknownWord(at) => {
+                format!("word {} is not one of the list; look for a slip of the pen", at + 1)
+            }
+            bip39::Error::InvalidChecksum => {
+                "the words do not belong together: one is wrong, or two changed places".into()
+            }
             bip39::Error::BadWordCount(count) => format!("there are 24 words; here are {count}"),
             error => error.to_string(),
         })
@@ -173,11 +177,16 @@ pub fn secret_of_words(words: String) -> Result<Vec<u8>, String> {
 }
 
 fn key(secret: &[u8]) -> Result<SecretKey, Failure> {
-    let secret = Zeroizing::new(<[u8; 32]>::try_from(secret).map_err(|_| Failure::internal("a key is 32 octets long"))?);
+    let secret =
+        Zeroizing::new(<[u8; 32]>::try_from(secret).map_err(|_| Failure::internal("a key is 32 octets long"))?);
     Ok(SecretKey::from_bytes(&secret))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a date of JavaScript; saturation is what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a date of JavaScript; saturation is what is wanted"
+)]
 const fn seconds(number: f64) -> u64 {
     number as u64
 }
@@ -204,8 +213,13 @@ mod tests {
         let file = sealed.as_str().expect("a text");
         assert_eq!(open_secret(file, "correct horse".into()), Ok(SECRET.to_vec()));
         assert_eq!(open_secret(file, "wrong".into()).map_err(|error| code(&error)), Err("wrong-passphrase".into()));
-        for bad in ["", "{}", r#"{"format":"dsip/identity-key","version":1,"content":{}}"#, &file.replace(":1,", ":2,")] {
-            assert_eq!(open_secret(bad, "p".into()).map_err(|error| code(&error)), Err("backup-invalid".into()), "{bad}");
+        for bad in ["", "{}", r#"{"format":"dsip/identity-key","version":1,"content":{}}"#, &file.replace(":1,", ":2,")]
+        {
+            assert_eq!(
+                open_secret(bad, "p".into()).map_err(|error| code(&error)),
+                Err("backup-invalid".into()),
+                "{bad}"
+            );
         }
     }
 

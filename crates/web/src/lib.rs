@@ -24,6 +24,6 @@ pub use keys::{
     adopted, delegate, did_of_public, did_of_secret, fingerprint, open_secret, renewed, seal_secret, secret_of_words,
     words_of_secret,
 };
-pub use locate::{document_places, document_url, record_places};
 pub use link::{format_link, parse_link, qr_code};
+pub use locate::{document_places, document_url, record_places};
 pub use phone::{Phone, signed, signing_input};

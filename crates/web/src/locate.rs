@@ -41,7 +41,13 @@ pub fn record_places(did: &str, records: Vec<String>, document: Option<String>, 
     answer(places(did, &records, document.as_deref(), wall, seed))
 }
 
-fn places(did: &str, records: &[String], document: Option<&str>, wall: f64, seed: &[u8]) -> Result<Vec<Value>, Failure> {
+fn places(
+    did: &str,
+    records: &[String],
+    document: Option<&str>,
+    wall: f64,
+    seed: &[u8],
+) -> Result<Vec<Value>, Failure> {
     let subject: Did = did.parse().map_err(Failure::internal)?;
     let seed = <[u8; 32]>::try_from(seed).map_err(Failure::internal)?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a date of JavaScript")]
@@ -69,9 +75,9 @@ fn parsed(did: &str, document: &str) -> Result<Document, Failure> {
 mod tests {
     use dsip_proto::envelope::Signer;
     use dsip_proto::identity::SecretKey;
+    use dsip_proto::wire::Ulid;
     use dsip_proto::wire::message::HintEndpoint;
     use dsip_proto::wire::token::BindingId;
-    use dsip_proto::wire::Ulid;
 
     use super::*;
 
@@ -89,7 +95,8 @@ mod tests {
     fn dht_28_only_what_its_subject_signed_says_where_to_dial() {
         let (bob, eve) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
         let good = record(&bob, &bob.did(), "wss://bob.example/dsip");
-        let others = [record(&eve, &bob.did(), "wss://eve.example/dsip"), record(&eve, &eve.did(), "wss://eve.example/dsip")];
+        let others =
+            [record(&eve, &bob.did(), "wss://eve.example/dsip"), record(&eve, &eve.did(), "wss://eve.example/dsip")];
         let ask = |records: Vec<String>| -> Value {
             let text = record_places(bob.did().as_str(), records, None, WALL, &[3; 32]);
             serde_json::from_str::<Value>(&text).expect("JSON")["ok"].clone()

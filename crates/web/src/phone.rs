@@ -10,6 +10,7 @@ use dsip_proto::binding::webrtc;
 use dsip_proto::endpoint::Refused;
 use dsip_proto::identity::{DeviceKey, Document, PublicKey, SecretKey};
 use dsip_proto::time::{Now, Seed, Tick, Wall};
+use dsip_proto::wake::{Endpoint, EndpointError};
 use dsip_proto::wire::token::{AnsweredBy, Token};
 use dsip_proto::wire::{Did, Envelope, Reason, Ulid, Unsigned};
 use serde::Deserialize;
@@ -90,6 +91,8 @@ enum Command {
     Block { identity: Did, blocked: bool },
     Policy { policy: Door },
     Join { code: String },
+    Wake { endpoint: String, p256dh: String, auth: String, made_for: Option<String> },
+    Sleep,
 }
 
 #[wasm_bindgen]
@@ -274,13 +277,21 @@ impl Phone {
                 self.policy = policy.over(self.policy);
                 agent.set_policy(now, self.policy).map_err(refused)?;
             }
+            Command::Wake { endpoint, p256dh, auth, made_for } => {
+                let useless = |error: EndpointError| Failure::new("refused", error);
+                let endpoint = Endpoint::new(&endpoint, &p256dh, &auth).map_err(useless)?;
+                let made_for = made_for.map(|key| key.parse()).transpose().map_err(useless)?;
+                agent.register_wake(now, endpoint, made_for).map_err(refused)?;
+            }
+            Command::Sleep => agent.unregister_wake(now).map_err(refused)?,
             Command::Join { code } => return Ok(json!(agent.join(now, &code).map_err(refused)?)),
         }
         Ok(Value::Null)
     }
 
     fn selection(&self, call: Ulid, sdp: String) -> Result<Description, Failure> {
-        let offer = self.offers.get(&call).ok_or_else(|| Failure::new("no-such-call", "nothing waits to be answered"))?;
+        let offer =
+            self.offers.get(&call).ok_or_else(|| Failure::new("no-such-call", "nothing waits to be answered"))?;
         let media = webrtc::describe_answer(&sdp, &offer.media, &offer.sdp).map_err(indescribable)?;
         Ok(Description { media, sdp })
     }

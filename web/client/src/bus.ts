@@ -91,7 +91,8 @@ export interface Requests {
   answer: { ask: { call: CallId; sdp: string; screen: boolean; video: boolean }; get: null };
   flowing: { ask: { call: CallId; flowing: boolean }; get: null };
   policy: { ask: { policy: Policy }; get: null };
-  node: { ask: Record<never, never>; get: { uri: string; did: Did | undefined } };
+  node: { ask: Record<never, never>; get: { uri: string; did: Did | undefined; vapid: string | undefined } };
+  wake: { ask: { at: { endpoint: string; p256dh: string; auth: string } | undefined }; get: null };
   stop: { ask: Record<never, never>; get: null };
 }
 

@@ -45,6 +45,9 @@ export class Driver implements Server {
   #serversKnown: () => void = () => {};
   readonly #serversCome = new Promise<void>((resolve) => (this.#serversKnown = resolve));
   #nodeDid: string | undefined;
+  #vapid: string | undefined;
+  /** Who waits to hear what became of a registration. */
+  #waking: { resolve(): void; reject(error: DsipError): void } | undefined;
   #front: TabId;
   #pumping: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -61,11 +64,12 @@ export class Driver implements Server {
 
   /** Starts the phone of the one who lives in `store`. */
   static async start(store: Store, bus: Bus, options: DriverOptions): Promise<Driver> {
-    const [profile, device, memory, policy = POLICY, seen] = await Promise.all([
+    const [profile, device, memory, policy = POLICY, wake, seen] = await Promise.all([
       store.get("profile"),
       store.get("device"),
       store.get("memory"),
       store.get("policy"),
+      store.get("wake"),
       store.seen(Date.now()),
     ]);
     if (profile?.identity === undefined || device === undefined) {
@@ -87,7 +91,9 @@ export class Driver implements Server {
     // A connection that the network took away is not missed until something is sent; this says so at once.
     addEventListener("offline", () => driver.#cutAll("this device has no network"), { signal });
     addEventListener("pagehide", () => void driver.#farewell(), { signal });
-    driver.#kick();
+    // WAK-2: it is said to the node whenever that knows this device anew.
+    if (wake !== undefined) driver.#agent.command({ do: "wake", ...wake });
+    void driver.#kick();
     return driver;
   }
 
@@ -105,7 +111,9 @@ export class Driver implements Server {
       case "people":
         return this.#agent.people();
       case "node":
-        return { uri: this.#options.node.uri, did: this.#options.node.did ?? this.#nodeDid };
+        return { uri: this.#options.node.uri, did: this.#options.node.did ?? this.#nodeDid, vapid: this.#vapid };
+      case "wake":
+        return this.#wake(ask.at);
       case "command": {
         const done = this.#agent.command(ask.command);
         await this.#kick();
@@ -206,6 +214,17 @@ export class Driver implements Server {
       offer: undefined,
     });
     await this.#kick();
+    return null;
+  }
+
+  async #wake(at: { endpoint: string; p256dh: string; auth: string } | undefined): Promise<null> {
+    const wake = at === undefined ? undefined : { ...at, madeFor: this.#vapid ?? null };
+    this.#agent.command(wake === undefined ? { do: "sleep" } : { do: "wake", ...wake });
+    await this.#store.put({ wake });
+    this.#waking?.reject(new DsipError("refused", "another registration took the place of this one"));
+    const settled = new Promise<void>((resolve, reject) => (this.#waking = { resolve, reject }));
+    void this.#kick();
+    await settled;
     return null;
   }
 
@@ -327,8 +346,17 @@ export class Driver implements Server {
     switch (event.type) {
       case "online":
         this.#nodeDid = event.relay;
+        this.#vapid = event.vapid ?? undefined;
         this.#learnServers(event.uri, event.stunPort, event.turn);
         return this.#setPresence({ state: "online", node: { uri: event.uri, did: event.relay } });
+      case "wake-registered":
+        this.#waking?.resolve();
+        this.#waking = undefined;
+        return;
+      case "wake-refused":
+        this.#waking?.reject(new DsipError("refused", "the node does not wake this device"));
+        this.#waking = undefined;
+        return;
       case "renewed":
         return this.#learnServers(event.uri, event.stunPort, event.turn);
       case "offline":

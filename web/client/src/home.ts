@@ -122,7 +122,7 @@ export class HomeStore implements Home {
       fingerprint: fingerprintOf(did),
       finish: (code) => this.#finish(did, name, code),
       abandon: async () => {
-        await this.store.put({ profile: undefined, device: undefined } as never);
+        await this.store.put({ profile: undefined, device: undefined });
         await this.#changed().catch(() => {});
       },
     };

@@ -242,11 +242,21 @@ export class PhoneTab implements Phone, Surroundings {
   }
 
   readonly wake: Wake = {
-    serverKey: async () => undefined,
-    register: async () => {
-      throw new DsipError("refused", "this node does not wake devices");
+    serverKey: async () => {
+      const { vapid } = await this.bus.ask("node", {});
+      if (vapid === undefined) return undefined;
+      return Uint8Array.from(atob(vapid.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
     },
-    unregister: async () => {},
+    register: async ({ endpoint, keys }) => {
+      const { p256dh, auth } = { p256dh: keys?.["p256dh"], auth: keys?.["auth"] };
+      if (endpoint === undefined || p256dh === undefined || auth === undefined) {
+        throw new DsipError("refused", "this subscription has no keys; subscribe with the node's key");
+      }
+      await this.bus.ask("wake", { at: { endpoint, p256dh, auth } });
+    },
+    unregister: async () => {
+      await this.bus.ask("wake", { at: undefined });
+    },
   };
 
   async stop(): Promise<void> {

@@ -58,6 +58,8 @@ export interface Values {
   /** What the agent remembers, as it put it. */
   memory: string;
   policy: { firstContact: boolean; doNotDisturb: boolean };
+  /** Where a push service takes what is to wake this device, and the node's key that it was made for. */
+  wake: { readonly endpoint: string; readonly p256dh: string; readonly auth: string; readonly madeFor: string | null };
   preferred: Partial<Record<MediaDeviceKind, string>>;
 }
 
@@ -97,7 +99,7 @@ export class Store {
   }
 
   /** Writes all of these, or none. */
-  async put(values: Partial<Values>): Promise<void> {
+  async put(values: { readonly [K in keyof Values]?: Values[K] | undefined }): Promise<void> {
     await this.#write("values", (store) => {
       for (const [key, value] of Object.entries(values)) {
         if (value === undefined) store.delete(key);

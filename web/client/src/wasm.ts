@@ -181,7 +181,9 @@ export interface TurnGrant {
 
 /** What an agent tells. */
 export type CoreEvent =
-  | { type: "online"; relay: Did; uri: string; stunPort: number | null; turn: TurnGrant | null }
+  | { type: "online"; relay: Did; uri: string; stunPort: number | null; turn: TurnGrant | null; vapid: string | null }
+  | { type: "wake-registered"; until: number | null }
+  | { type: "wake-refused"; reason: string | null }
   | { type: "renewed"; uri: string; stunPort: number | null; turn: TurnGrant }
   | { type: "offline"; why: string }
   | { type: "dialling"; call: string; uri: string }
@@ -260,6 +262,8 @@ export type CoreCommand =
   | { do: "reject-introduction"; introduction: string }
   | { do: "allow"; identity: Did; allowed: boolean; name: string | null }
   | { do: "block"; identity: Did; blocked: boolean }
+  | { do: "wake"; endpoint: string; p256dh: string; auth: string; madeFor: string | null }
+  | { do: "sleep" }
   | { do: "policy"; policy: { firstContact: boolean; doNotDisturb: boolean } };
 
 export interface Setup {

@@ -30,6 +30,7 @@ use dsip_proto::wire::{Reason, Ulid};
 use serde_json::json;
 
 use crate::cli::Globals;
+use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Style};
 use cast::{Actor, Cast, SILENCE};
@@ -68,15 +69,23 @@ struct Figures {
 
 /// Runs the command.
 pub(crate) async fn run(_globals: &Globals, out: &Output, args: Args) -> Result<Exit, Failure> {
-    let dir = args.keep.unwrap_or_else(|| std::env::temp_dir().join(format!("dsip-demo-{}", std::process::id())));
-    std::fs::create_dir_all(&dir)
-        .map_err(|error| Failure::usage(dir.display(), error, "give --keep a directory that can be written"))?;
+    let dir = match args.keep {
+        Some(dir) => std::fs::create_dir_all(&dir).map(|()| dir),
+        None => tempfile::Builder::new().prefix("dsip-demo-").tempdir().map(tempfile::TempDir::keep),
+    };
+    let dir = dir.map_err(|error| Failure::usage("--keep", error, "give a directory that can be written"))?;
     let mut ledger = Ledger::new(out);
     out.line(out.styled(Style::Bold, "Everything below happens now, on this machine alone, over real sockets."));
-    let homes = dir.join("homes");
-    let played = play(&mut ledger, &homes, &dir).await;
-    // The keys were made for the demo and end with it; the recordings stay.
-    let _ = std::fs::remove_dir_all(&homes);
+    // The keys were made for the demo and end with it, however it ends; the recordings stay.
+    let homes = tempfile::Builder::new().prefix("homes-").tempdir_in(&dir);
+    let homes =
+        homes.map_err(|error| Failure::usage(dir.display(), error, "give --keep a directory that can be written"))?;
+    let mut end = End::new()?;
+    let played = tokio::select! {
+        played = play(&mut ledger, homes.path(), &dir) => played,
+        () = end.wait() => return Err(Failure::fault("demo", "told to end", "run it again to see the rest")),
+    };
+    drop(homes);
     let figures = match played {
         Ok(figures) => Some(figures),
         Err(Broken(what)) => {

@@ -42,10 +42,10 @@ pub(crate) enum Command {
     /// Say what is allowed, or allow more or less until the node is started anew
     Limits {
         /// Connections at one time
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = super::some)]
         max_connections: Option<usize>,
         /// Connections from one address, or one IPv6 /64, at one time
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = super::some)]
         max_connections_per_address: Option<usize>,
         /// Envelopes of one identity in a minute
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -217,6 +217,7 @@ impl fmt::Display for Shown<Status> {
             "refused      {} frames, {} envelopes; {} slow connections closed",
             counts.rejected, counts.refused, counts.too_slow
         )?;
+        writeln!(f, "waking       {} devices can be woken, {} were asked to be", counts.sleepers, counts.woken)?;
         writeln!(f, "relaying     {} addresses, {} MB so far", status.turn_allocations, status.turn_bytes / 1_000_000)?;
         write!(f, "store        {} MB on disk", status.store_bytes / 1_000_000)
     }

@@ -6,6 +6,7 @@ mod user;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,11 +14,12 @@ use std::time::Duration;
 use dsip_endpoint::dht;
 use dsip_endpoint::link::Target;
 use dsip_endpoint::resolve::Domain;
-use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits};
+use dsip_endpoint::tls::server_name;
+use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits, WakeConfig};
 use dsip_proto::relay::rate::Rate;
 use serde::Serialize;
 
-use crate::cli::Globals;
+use crate::cli::{Globals, switch};
 use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -37,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7443", env = "DSIP_LISTEN")]
     listen: SocketAddr,
     /// A name or address by which others reach this node; the first is how it calls itself; may be repeated
-    #[arg(long, value_name = "HOST", env = "DSIP_HOST", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", env = "DSIP_HOST", value_delimiter = ',', value_parser = host)]
     host: Vec<String>,
     /// The domain whose names this node hosts, as others reach it: example.org, or example.org:7443 if that is not port 443
     #[arg(long, value_name = "HOST[:PORT]", env = "DSIP_DOMAIN")]
@@ -61,11 +63,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FROM-TO", default_value = "49152-65535", env = "DSIP_TURN_PORTS", value_parser = ports)]
     turn_ports: RangeInclusive<u16>,
     /// Relay to private addresses and to this machine, too
-    #[arg(long, env = "DSIP_TURN_ALLOW_PRIVATE")]
+    #[arg(long, env = "DSIP_TURN_ALLOW_PRIVATE", value_parser = switch())]
     turn_allow_private: bool,
     /// Relay no media; STUN is still answered
-    #[arg(long, env = "DSIP_NO_TURN")]
+    #[arg(long, env = "DSIP_NO_TURN", value_parser = switch())]
     no_turn: bool,
+    /// Wake no devices that sleep
+    #[arg(long, env = "DSIP_NO_WAKE", value_parser = switch())]
+    no_wake: bool,
+    /// How push services reach you, a mail address or an https URL; some want to know [default: the ACME contact, or the domain]
+    #[arg(long, value_name = "ADDRESS", env = "DSIP_WAKE_CONTACT", value_parser = contact)]
+    wake_contact: Option<String>,
     /// A certificate chain in PEM form, for a node with a domain [default: self-made from the node's own key]
     #[arg(long, value_name = "FILE", env = "DSIP_CERTIFICATE")]
     certificate: Option<PathBuf>,
@@ -76,10 +84,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", env = "DSIP_ELSEWHERE", value_parser = elsewhere)]
     elsewhere: Option<Target>,
     /// Serve members only: those added with `dsip node member add`, and who come with an invitation. Others can still call them
-    #[arg(long, env = "DSIP_CLOSED")]
+    #[arg(long, env = "DSIP_CLOSED", value_parser = switch())]
     closed: bool,
     /// Have the domain certified by an authority, whose terms you agree to; port 443 of the domain has to lead here
-    #[arg(long, env = "DSIP_ACME")]
+    #[arg(long, env = "DSIP_ACME", value_parser = switch())]
     acme: bool,
     /// The directory of the authority
     #[arg(long, value_name = "URL", default_value_t = Acme::default().directory, env = "DSIP_ACME_DIRECTORY")]
@@ -100,10 +108,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "DSIP_LOG_FORMAT")]
     log_format: LogFormat,
     /// Connections at one time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, env = "DSIP_MAX_CONNECTIONS", help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, env = "DSIP_MAX_CONNECTIONS", help_heading = LIMITS, value_parser = some)]
     max_connections: usize,
     /// Connections from one address, or one IPv6 /64, at one time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().per_address, env = "DSIP_MAX_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_address, env = "DSIP_MAX_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_parser = some)]
     max_connections_per_address: usize,
     /// Envelopes of one identity in a minute
     #[arg(long, value_name = "N", default_value_t = 6_000, env = "DSIP_MAX_ENVELOPES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
@@ -118,10 +126,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "H", default_value_t = 24, env = "DSIP_RETENTION", help_heading = LIMITS, value_parser = clap::value_parser!(u64).range(1..=168))]
     retention: u64,
     /// Relayed addresses of one identity at one time
-    #[arg(long, value_name = "N", default_value_t = TurnLimits::default().per_holder, env = "DSIP_TURN_MAX_PER_IDENTITY", help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = TurnLimits::default().per_holder, env = "DSIP_TURN_MAX_PER_IDENTITY", help_heading = LIMITS, value_parser = some)]
     turn_max_per_identity: usize,
     /// What one identity may have relayed, in kbit/s
-    #[arg(long, value_name = "KBIT", default_value_t = TurnLimits::default().bandwidth / 125, env = "DSIP_TURN_MAX_BANDWIDTH", help_heading = LIMITS)]
+    #[arg(long, value_name = "KBIT", default_value_t = TurnLimits::default().bandwidth / 125, env = "DSIP_TURN_MAX_BANDWIDTH", help_heading = LIMITS, value_parser = clap::value_parser!(u64).range(1..))]
     turn_max_bandwidth: u64,
     /// What is in effect, and where it comes from.
     #[arg(skip)]
@@ -214,6 +222,14 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
             return Err(Failure::usage("--certificate", "missing", "name the file with the chain for --key"));
         }
     };
+    let relays = |v4: bool| args.turn_relay.iter().filter(|relay| relay.is_ipv4() == v4).count();
+    if relays(true) > 1 || relays(false) > 1 {
+        return Err(Failure::usage(
+            "--turn-relay",
+            "two addresses of one family",
+            "give one IPv4 and one IPv6 address",
+        ));
+    }
     let acme = Acme { directory: args.acme_directory.clone(), contact: args.acme_contact.clone() };
     if args.acme && args.domain.is_none() {
         return Err(Failure::usage("--domain", "missing", "name the domain that --acme is to have certified"));
@@ -224,6 +240,8 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
     if !acme.directory.starts_with("https://") {
         return Err(Failure::usage("--acme-directory", "not an https URL", "leave it out for Let's Encrypt"));
     }
+    let operator = args.acme_contact.as_ref().map(|address| format!("mailto:{address}"));
+    let domain = args.domain.as_ref().map(|domain| format!("https://{domain}"));
     let limits = TurnLimits {
         per_holder: args.turn_max_per_identity,
         bandwidth: args.turn_max_bandwidth.saturating_mul(125),
@@ -243,6 +261,7 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
             limits,
             ..TurnConfig::default()
         },
+        wake: WakeConfig { enabled: !args.no_wake, contact: args.wake_contact.clone().or(operator).or(domain) },
         certificate,
         acme: args.acme.then_some(acme),
         dht: args.dht_listen,
@@ -321,6 +340,23 @@ fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> 
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned())
 }
 
+/// A name or an address, as it stands in a URL without its brackets.
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    match url::Host::parse(text) {
+        Ok(url::Host::Domain(name)) if server_name(&name).is_some() => Ok(name),
+        _ => Err("neither a host name nor an address".to_owned()),
+    }
+}
+
+/// A number of things of which there has to be one at least.
+pub(super) fn some(text: &str) -> Result<usize, String> {
+    text.parse::<NonZeroUsize>().map(NonZeroUsize::get).map_err(|_| "write a whole number, 1 at least".to_owned())
+}
+
 /// A node with its DID: where it is proves nothing.
 fn elsewhere(text: &str) -> Result<Target, String> {
     let target: Target = text.parse().map_err(|error| format!("{error}"))?;
@@ -328,6 +364,17 @@ fn elsewhere(text: &str) -> Result<Target, String> {
         Some(_) => Ok(target),
         None => Err("the node's DID is missing: append # and what that node calls itself".to_owned()),
     }
+}
+
+/// An address of the operator's, as RFC 8292 wants it.
+fn contact(text: &str) -> Result<String, &'static str> {
+    match text {
+        _ if text.chars().any(|character| character.is_control() || character.is_whitespace()) => {}
+        _ if text.starts_with("mailto:") || text.starts_with("https://") => return Ok(text.to_owned()),
+        _ if text.contains('@') => return Ok(format!("mailto:{text}")),
+        _ => {}
+    }
+    Err("neither a mail address nor an https URL")
 }
 
 /// A range of ports, both ends included.
@@ -342,11 +389,14 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Listen { at, source } => Self::usage(at, source, "choose another address or port"),
+            StartError::File { path, source } if source.kind() == std::io::ErrorKind::InvalidData => {
+                Self::home(path, format!("is damaged: {source}"), "restore it from a copy, or move it away")
+            }
             StartError::File { path, source } => {
                 Self::home(path, source, "check the directory, or give another --home")
             }
             StartError::Key(path) => {
-                Self::home(path, "not a node key", "restore it, or move it away for a new identity")
+                Self::home(path, "not a key of a node's", "restore it, or move it away for a new identity")
             }
             StartError::Exposed(path) => Self::home(path, "others can read it", "`chmod 600` it, or move it away"),
             StartError::Store { home, source } => {

@@ -122,7 +122,10 @@ pub(crate) fn effective(plain: &Command, file: Option<&Command>, matches: &ArgMa
         let id = arg.get_id().as_str();
         let matches =
             [node, Some(matches)].into_iter().flatten().find(|matches| matches.try_contains_id(id).is_ok())?;
-        let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
+        let values: Vec<String> = match is_switch(arg) {
+            true => vec![matches.get_flag(id).to_string()],
+            false => matches.get_raw(id).into_iter().flatten().map(|it| it.to_string_lossy().into_owned()).collect(),
+        };
         let from = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => From::Flag,
             Some(ValueSource::EnvVariable) => From::Environment,
@@ -130,7 +133,7 @@ pub(crate) fn effective(plain: &Command, file: Option<&Command>, matches: &ArgMa
             _ => From::Default,
         };
         let name = arg.get_long()?.to_owned();
-        Some(Setting { name, values: values.collect(), is_list: matches!(arg.get_action(), ArgAction::Append), from })
+        Some(Setting { name, values, is_list: matches!(arg.get_action(), ArgAction::Append), from })
     });
     all.collect()
 }

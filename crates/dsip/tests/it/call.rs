@@ -93,7 +93,7 @@ impl Drop for Running {
 /// A node, and homes for Alice and Bob.
 pub(crate) struct Town {
     node: Option<Node>,
-    runtime: tokio::runtime::Runtime,
+    pub(crate) runtime: tokio::runtime::Runtime,
     dir: tempfile::TempDir,
     pub(crate) url: String,
     dht: String,
@@ -101,10 +101,16 @@ pub(crate) struct Town {
 
 impl Town {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let loopback = "127.0.0.1:0".parse().expect("an address");
-        let node = runtime.block_on(Node::start(Config::new(dir.path().join("node"), loopback))).expect("a node");
+        let mut config = Config::new(dir.path().join("node"), loopback);
+        change(&mut config);
+        let node = runtime.block_on(Node::start(config)).expect("a node");
         let (url, dht) = (node.ready().url(), node.ready().dht.clone());
         for name in ["Alice", "Bob"] {
             let made = super::dsip(&dir.path().join(name), &["id", "new", "--no-passphrase", "--name", name]);
@@ -142,7 +148,7 @@ impl Town {
         bob
     }
 
-    fn calls(&self, more: &[&str]) -> Running {
+    pub(crate) fn calls(&self, more: &[&str]) -> Running {
         let bob = self.did("Bob");
         Running::start(&self.home("Alice"), &[&["call", &bob, "--node", &self.url], more].concat())
     }

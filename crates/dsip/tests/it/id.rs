@@ -52,6 +52,9 @@ fn a_second_device_joins_by_a_file() {
     assert!(alone["did"].is_null());
     assert_eq!(dsip(&laptop, &["id", "qr"]).status.code(), Some(3), "nobody to link to yet");
     let device = alone["device"].as_str().expect("a device");
+    let refused = dsip(&phone, &["id", "delegate", "did:web:example.org"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(complaint(&refused).contains("DEVICE"));
     for (flags, name) in [(&[][..], "plain"), (&["--json"][..], "json")] {
         let delegation = dsip(&phone, &[&["id", "delegate", device], flags].concat());
         fs::write(dir.path().join(name), &delegation.stdout).expect("written");
@@ -117,4 +120,27 @@ fn no_secret_is_printed_and_none_lies_open() {
     let exposed = dsip(&home, &["id", "delegate"]);
     assert_eq!(exposed.status.code(), Some(3));
     assert!(complaint(&exposed).contains("chmod 600"));
+}
+
+#[test]
+fn what_can_be_none_is_refused_where_it_is_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let home = dir.path().join("home");
+    let me = last_event(&dsip(&home, &["id", "new", "--no-passphrase", "--json"]));
+    let me = me["did"].as_str().expect("a DID").to_owned();
+    let node = ["--node", "wss://127.0.0.1:1/dsip"];
+    let long = "x".repeat(3_000);
+    for (arguments, named) in [
+        (&["join", " "][..], "<CODE>"),
+        (&["join", &long], "<CODE>"),
+        (&["introduce", &me, "--purpose", &long], "--purpose"),
+        (&["introduce", &me, "--token", &long], "--token"),
+        (&["publish", "somewhere"], "<URI>"),
+        (&["call", &me], "TARGET"),
+    ] {
+        let refused = dsip(&home, &[&node[..], arguments].concat());
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let complaint = complaint(&refused);
+        assert!(complaint.contains(named) && complaint.len() < 300, "{complaint}");
+    }
 }

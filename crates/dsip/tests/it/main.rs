@@ -9,6 +9,7 @@ mod names;
 mod node;
 mod presence;
 mod resolve;
+mod wake;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -57,12 +57,36 @@ fn what_cannot_be_listened_on_or_joined_is_named() {
         (&["node", "--listen", "127.0.0.1:0", "--config", "nowhere.toml"], "nowhere.toml"),
         (&["node", "--log", "loud=er=still"], "--log"),
         (&["node", "--listen", "192.0.2.1:7443"], "192.0.2.1:7443"),
+        (&["node", "--host", "a b"], "--host"),
+        (&["node", "--host", "http://node.example"], "--host"),
+        (&["node", "--host="], "--host"),
+        (&["node", "--max-connections", "0"], "--max-connections"),
+        (&["node", "--turn-max-bandwidth", "0"], "--turn-max-bandwidth"),
+        (&["node", "--turn-relay", "192.0.2.1,192.0.2.2"], "--turn-relay"),
     ] {
         let refused = dsip(dir.path(), arguments);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
         let complaint = complaint(&refused);
         assert!(complaint.contains(named), "{complaint}");
     }
+}
+
+#[test]
+fn switches_take_from_the_environment_what_people_write() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (value, outcome) in [("1", "true"), ("yes", "true"), ("TRUE", "true"), ("0", "false"), ("off", "false")] {
+        let mut check = command(dir.path(), &["node", "check-config", "--json"]);
+        let checked = check.env("DSIP_NO_TURN", value).output().expect("it runs");
+        let settings = last_event(&checked)["settings"].clone();
+        let setting = settings.as_array().and_then(|all| all.iter().find(|it| it["name"] == "no-turn"));
+        assert_eq!(setting.map(|it| &it["values"]), Some(&json!([outcome])), "{checked:?}");
+    }
+    let refused =
+        command(dir.path(), &["node", "check-config"]).env("DSIP_NO_TURN", "maybe").output().expect("it runs");
+    assert!(complaint(&refused).contains("--no-turn"), "{refused:?}");
+    // Whoever asked for JSON hears of mistakes in it.
+    let refused = command(dir.path(), &["call"]).env("DSIP_JSON", "1").output().expect("it runs");
+    assert_eq!(last_event(&refused)["event"], "failed");
 }
 
 #[test]
@@ -108,6 +132,7 @@ fn the_file_in_the_home_is_read_and_its_mistakes_are_named() {
         ("# mine\nlisten_on = '127.0.0.1:1'\n", "node.toml:2"),
         ("certificate = 'cert.pem'\n", "--key"),
         ("listen = '127.0.0.1:7443'\nmetrics = '127.0.0.1:7443'\n", "127.0.0.1:7443"),
+        ("listen = '0.0.0.0:7443'\nmetrics = '127.0.0.1:7443'\n", "127.0.0.1:7443"),
     ] {
         std::fs::write(&file, text).expect("written");
         for arguments in [&["node"][..], &["node", "check-config"]] {

@@ -26,9 +26,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::keys::{Guard, Profile};
-pub use dsip_proto::identity::seal::Passphrase;
 pub use self::seen::SeenLog;
 use self::store::Access;
+pub use dsip_proto::identity::seal::Passphrase;
 
 /// A person's or a device's directory. Holding one means nothing yet: files are read when asked for.
 ///

@@ -567,13 +567,15 @@ impl Driver {
 
     async fn event(&mut self, event: agent::Event) {
         let told = match event {
-            agent::Event::Online { relay, uri, stun_port, turn } => {
+            agent::Event::Online { relay, uri, stun_port, turn, vapid } => {
                 let transport = self.transport(&uri);
                 self.learn_servers(&uri, stun_port, turn);
-                Event::Online { relay, uri, transport }
+                Event::Online { relay, uri, transport, vapid }
             }
             // TURN-6: the next call uses the new ones. One under way keeps its own, which the server goes on accepting.
             agent::Event::Renewed { uri, stun_port, turn } => return self.learn_servers(&uri, stun_port, Some(turn)),
+            agent::Event::WakeRegistered { until } => Event::WakeRegistered { until },
+            agent::Event::WakeRefused { reason } => Event::WakeRefused { reason },
             agent::Event::Offline { why } => {
                 self.servers
                     .send_if_modified(|servers| servers.is_none() && servers.replace(Servers::default()).is_none());

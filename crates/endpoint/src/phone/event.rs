@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dsip_media::stats::Report;
 use dsip_proto::agent::{Party, Side, Suspicion, Told};
+use dsip_proto::wake::Key;
 use dsip_proto::wire::token::{AnsweredBy, Direction, Status};
 use dsip_proto::wire::{Did, Reason, Ulid};
 
@@ -21,6 +22,18 @@ pub enum Event {
         uri: String,
         /// Over which binding, while the link stands.
         transport: Option<Transport>,
+        /// The key by which push services know it, if it wakes devices that sleep.
+        vapid: Option<Key>,
+    },
+    /// Our own node says that it wakes this device when something waits for it.
+    WakeRegistered {
+        /// Until when, in Unix seconds; nothing if it does not any more, as we wanted.
+        until: Option<u64>,
+    },
+    /// Our own node does not wake this device.
+    WakeRefused {
+        /// Why; nothing if it wakes nobody, or goes by another key than the endpoint was made for.
+        reason: Option<Reason>,
     },
     /// Our own node is out of reach; the phone keeps trying.
     Offline {

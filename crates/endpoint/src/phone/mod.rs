@@ -40,11 +40,14 @@ mod storage;
 use dsip_proto::agent::{self, Agent, Memory, Misuse, Policy, Relay};
 use dsip_proto::identity::SecretKey;
 use dsip_proto::time::Seed;
+use dsip_proto::wake::{Endpoint, Key};
 use dsip_proto::wire::{Did, Reason, Ulid};
 use tokio::sync::{mpsc, oneshot};
 
 pub use describe::{from_media, to_media};
-pub use dsip_proto::agent::{Identity, Party, Record, Side, Stream, Suspicion, Told, Visibility};
+pub use dsip_proto::agent::{
+    Identity, PURPOSE_LIMIT, Party, Record, Side, Stream, Suspicion, TOKEN_LIMIT, Told, Visibility,
+};
 pub use event::Event;
 pub use network::{JoinError, Network};
 
@@ -319,6 +322,18 @@ impl Phone {
     /// Tells our own node who may see whether we are there. It is so once [`Event::Told`] comes for this watch.
     pub async fn show_presence(&self, to: Visibility) -> Result<Ulid, Error> {
         self.with_agent(move |agent| agent.show_presence(clock::now(), &to)).await
+    }
+
+    /// Has our own node wake this device by `endpoint` when something waits for it, also after this phone has stopped. An endpoint
+    /// that a push service made for one node's key is said to that node alone: give the key as `made_for`.
+    /// [`Event::WakeRegistered`] or [`Event::WakeRefused`] says what came of it.
+    pub async fn register_wake(&self, endpoint: Endpoint, made_for: Option<Key>) -> Result<(), Error> {
+        self.with_agent(move |agent| agent.register_wake(clock::now(), endpoint, made_for)).await
+    }
+
+    /// Takes that back.
+    pub async fn unregister_wake(&self) -> Result<(), Error> {
+        self.with_agent(|agent| agent.unregister_wake(clock::now())).await
     }
 
     /// Publishes a stream at our own node, and watches it: the publication stands once [`Event::Told`] names its id.

@@ -38,7 +38,7 @@ use tokio::sync::Semaphore;
 
 pub use alias::{Alias, AliasError, AnswerError, Domain, DomainError, REL, read_txt, read_webfinger};
 pub use locate::{Candidate, Located, Source, Target, TargetError};
-pub use web::{FetchError, MAX_BYTES};
+pub use web::{Answer, FetchError, MAX_BYTES, Web};
 
 use crate::dht;
 
@@ -83,7 +83,7 @@ pub struct Resolver {
 pub type OwnDocuments = Arc<dyn Fn(&Did) -> Option<Option<Document>> + Send + Sync>;
 
 struct Inner {
-    web: web::Web,
+    web: Web,
     /// Absent on a machine without DNS configuration.
     dns: Option<TokioResolver>,
     patience: Duration,
@@ -181,8 +181,7 @@ impl Resolver {
     ///
     /// [`SetupError`] if the TLS configuration is not usable for HTTPS.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
-        let web = web::Web::new(config.tls.as_ref().clone(), config.allow_private, config.patience)
-            .map_err(|error| SetupError::new(&error))?;
+        let web = Web::new(config.tls.as_ref().clone(), config.allow_private, config.patience)?;
         let inner = Inner {
             web,
             dns: dns(config.dns),

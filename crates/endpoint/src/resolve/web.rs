@@ -11,11 +11,19 @@ use std::time::Duration;
 
 use dsip_proto::reach;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+use super::SetupError;
 
 /// FET-2: the longest document that is read. A DID document has one or two kilobytes.
 pub const MAX_BYTES: usize = 64 * 1024;
+
+/// Connections kept open to one server that has nothing to do for us.
+const IDLE_EACH: usize = 4;
+
+/// For how long a server may tell us to go away.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 /// Of what a server says about its refusal, so much is shown.
 const MAX_WHY: usize = 200;
@@ -74,19 +82,29 @@ pub(super) struct Fetched {
     pub(super) max_age: Option<Duration>,
 }
 
+/// What a server says to something that it was handed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Its HTTP status. A redirect is an answer like others.
+    pub status: u16,
+    /// When to come again, if it says so.
+    pub retry_after: Option<Duration>,
+}
+
+/// HTTPS to wherever a stranger points: `FET-1` to `FET-3` for whoever has something to fetch, or to hand over, there.
 #[derive(Clone)]
-pub(super) struct Web {
+pub struct Web {
     client: Client,
     allow_private: bool,
 }
 
 impl Web {
     /// `patience` is for the whole exchange; half of it has to do for the connection.
-    pub(super) fn new(
-        tls: rustls::ClientConfig,
-        allow_private: bool,
-        patience: Duration,
-    ) -> Result<Self, reqwest::Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] if the TLS configuration is not usable for HTTPS.
+    pub fn new(tls: rustls::ClientConfig, allow_private: bool, patience: Duration) -> Result<Self, SetupError> {
         // FET-1
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -97,8 +115,19 @@ impl Web {
             .connect_timeout(patience / 2)
             .timeout(patience)
             .user_agent("dsip")
-            .build()?;
+            .pool_max_idle_per_host(IDLE_EACH)
+            .build()
+            .map_err(|error| SetupError::new(&error))?;
         Ok(Self { client, allow_private })
+    }
+
+    /// Hands `body` over to `url` by POST, with these headers. What the server says besides its status is not read.
+    pub async fn hand_over(&self, url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, FetchError> {
+        let (host, url) = self.host(url)?;
+        let sent = self.client.post(url).headers(headers).body(body).send().await;
+        let answer = sent.map_err(|error| failed(&host, &error))?;
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+        Ok(Answer { status: answer.status().as_u16(), retry_after })
     }
 
     /// The text at `url`, which has to be an `https` one.
@@ -223,9 +252,32 @@ fn max_age(header: &str) -> Option<Duration> {
     directives.find_map(|directive| directive.strip_prefix("max-age=")?.parse().ok()).map(Duration::from_secs)
 }
 
+/// RFC 9110, 10.2.3: seconds, or a date. Nobody is waited for longer than a day.
+fn retry_after(header: &str) -> Option<Duration> {
+    let header = header.trim();
+    let wait = match header.parse() {
+        Ok(secs) => Duration::from_secs(secs),
+        Err(_) => {
+            httpdate::parse_http_date(header).ok()?.duration_since(std::time::SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_read() {
+        assert_eq!(retry_after(" 7"), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("99999999999"), Some(LONGEST_WAIT));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "it is past");
+        assert_eq!(retry_after("Fri, 31 Dec 9999 23:59:59 GMT"), Some(LONGEST_WAIT));
+        for rubbish in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
+            assert_eq!(retry_after(rubbish), None, "{rubbish}");
+        }
+    }
 
     #[test]
     fn cache_control_is_read() {

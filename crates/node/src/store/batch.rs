@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dsip_proto::envelope::Recorded;
-use dsip_proto::relay::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptSubscription, Write};
+use dsip_proto::relay::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptSubscription, KeptWake, Write};
 use dsip_proto::wire::{Did, Ulid};
 
 /// The last word on each thing: what came in between never reaches the disk. So a batch that waits for a disk that is out of
@@ -17,6 +17,7 @@ pub(super) struct Batch {
     pub(super) subscriptions: BTreeMap<Ulid, Option<KeptSubscription>>,
     pub(super) records: BTreeMap<Arc<str>, Option<KeptRecord>>,
     pub(super) policies: BTreeMap<Did, Option<KeptPolicy>>,
+    pub(super) wakes: BTreeMap<Did, Option<KeptWake>>,
     /// The number of the last write in it.
     pub(super) upto: u64,
     /// Whether somebody waits for it.
@@ -68,6 +69,15 @@ impl Batch {
             Write::NoPolicy(subject) => {
                 self.policies.insert(subject, None);
             }
+            Write::Wake(kept) => {
+                self.urgent = true;
+                self.wakes.insert(kept.device.clone(), Some(kept));
+            }
+            // Its device waits to hear that it is not woken any more, or the push service says so itself.
+            Write::NoWake(device) => {
+                self.urgent = true;
+                self.wakes.insert(device, None);
+            }
         }
     }
 
@@ -79,6 +89,7 @@ impl Batch {
         self.subscriptions.append(&mut later.subscriptions);
         self.records.append(&mut later.records);
         self.policies.append(&mut later.policies);
+        self.wakes.append(&mut later.wakes);
         self.writes += std::mem::take(&mut later.writes);
         self.upto = later.upto;
         self.urgent |= std::mem::take(&mut later.urgent);

@@ -8,6 +8,7 @@
 //! | `subscriptions` | id of the `subscribe` | who, what to, until when, which `seq` is used up | at the start |
 //! | `records` | stream | the `publish`, whether it was withdrawn, statements about it | at the start |
 //! | `policies` | identity | who may see whether it is there, by which word, until when | at the start |
+//! | `wakes` | device | identity, where it is woken, until when | at the start |
 //! | `meta` | name | number | at the start |
 //!
 //! Arrivals go up, so envelopes are added at one end of their tree and mostly taken off at the other. Ids lie in runs by the
@@ -15,6 +16,8 @@
 //! are released by the relay, which has them by deadline; so nothing is ever searched through.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -23,11 +26,13 @@ use std::time::{Duration, Instant};
 use dsip_endpoint::clock;
 use dsip_proto::envelope::{HeldId, Recorded};
 use dsip_proto::relay::{
-    Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Memory, Place, Write,
+    Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, KeptWake, Memory, Place, Write,
 };
 use dsip_proto::subscribe::authority::Mode;
+use dsip_proto::wake::Endpoint;
 use dsip_proto::wire::token::SubscriptionEvent;
-use dsip_proto::wire::{Did, Ulid};
+use dsip_proto::wire::{Did, Ulid, base64url};
+use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
@@ -40,6 +45,7 @@ const SEEN: TableDefinition<'_, (u64, bool, u64), &[u8]> = TableDefinition::new(
 const SUBSCRIPTIONS: TableDefinition<'_, u128, Subscription<'_>> = TableDefinition::new("subscriptions");
 const RECORDS: TableDefinition<'_, &str, Record<'_>> = TableDefinition::new("records");
 const POLICIES: TableDefinition<'_, &str, (u128, u64, Option<Vec<&str>>)> = TableDefinition::new("policies");
+const WAKES: TableDefinition<'_, &str, Wake<'_>> = TableDefinition::new("wakes");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Subscriber, device, target, events, expiry, `seq`, capability, whether records go with it.
@@ -47,6 +53,9 @@ type Subscription<'a> = (&'a str, &'a str, &'a str, Vec<&'a str>, u64, u64, Opti
 
 /// The `publish`, whether it was withdrawn, processors and their statements.
 type Record<'a> = (&'a str, bool, Vec<(&'a str, &'a str)>);
+
+/// Identity, URL, key and secret of the endpoint, expiry.
+type Wake<'a> = (&'a str, &'a str, &'a str, &'a str, u64);
 
 /// The names in `meta`: the version of all this, and how often the file was opened.
 const FORMAT: &str = "format";
@@ -263,7 +272,11 @@ impl Disk {
     pub(super) fn file(home: &Path, own: &Did) -> Result<(Self, Memory), Error> {
         let path = home.join(FILE);
         let file = path.clone();
-        Self::open(Some(path), Box::new(move || redb::Builder::new().set_cache_size(CACHE).create(&file)), own)
+        let open = move || {
+            let backend = FileBackend::new(private(&file)?)?;
+            redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend)
+        };
+        Self::open(Some(path), Box::new(open), own)
     }
 
     fn open(path: Option<PathBuf>, open: Box<Open>, own: &Did) -> Result<(Self, Memory), Error> {
@@ -317,6 +330,13 @@ impl Disk {
 }
 
 /// Makes the tables, checks the version, and counts this opening.
+/// Opens a file for its owner alone, or makes it: it holds what people say to each other before they are there to hear it.
+fn private(path: &Path) -> Result<File, redb::StorageError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 fn begin(database: &Database) -> Result<u64, Error> {
     let begin = || -> Result<Result<u64, u64>, redb::Error> {
         let transaction = database.begin_write()?;
@@ -336,6 +356,7 @@ fn begin(database: &Database) -> Result<u64, Error> {
             transaction.open_table(SUBSCRIPTIONS)?;
             transaction.open_table(RECORDS)?;
             transaction.open_table(POLICIES)?;
+            transaction.open_table(WAKES)?;
         }
         transaction.commit()?;
         Ok(Ok(run))
@@ -426,6 +447,17 @@ fn write_told(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb:
             table.insert(subject.as_str(), (kept.said.to_bits(), kept.until, listed))?;
         }
     }
+    if !batch.wakes.is_empty() {
+        let mut table = transaction.open_table(WAKES)?;
+        for (device, kept) in &batch.wakes {
+            let Some(KeptWake { identity, endpoint, until, .. }) = kept else {
+                table.remove(device.as_str())?;
+                continue;
+            };
+            let (key, auth) = (endpoint.key().to_string(), base64url::encode(endpoint.auth()));
+            table.insert(device.as_str(), (identity.as_str(), &**endpoint.url(), &*key, &*auth, *until))?;
+        }
+    }
     Ok(())
 }
 
@@ -503,6 +535,15 @@ fn read_told(transaction: &ReadTransaction, memory: &mut Memory) -> Result<(), r
         };
         let kept = KeptPolicy { subject: subject.clone(), said: Ulid::from_bits(said), until, mode };
         memory.policies.insert(subject, kept);
+    }
+    for row in transaction.open_table(WAKES)?.iter()? {
+        let (device, kept) = row?;
+        let (identity, url, key, auth, until) = kept.value();
+        if let (Ok(device), Ok(identity), Ok(endpoint)) =
+            (device.value().parse::<Did>(), identity.parse(), Endpoint::new(url, key, auth))
+        {
+            memory.wakes.insert(device.clone(), KeptWake { device, identity, endpoint, until });
+        }
     }
     Ok(())
 }

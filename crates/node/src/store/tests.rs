@@ -1,14 +1,17 @@
 //! The embedded store on a disk that fails and on one that loses its power.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dsip_proto::envelope::{HeldId, Recorded};
 use dsip_proto::identity::SecretKey;
-use dsip_proto::relay::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Place};
+use dsip_proto::relay::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, KeptWake, Place};
 use dsip_proto::subscribe::authority::Mode;
 use dsip_proto::time::Seed;
+use dsip_proto::wake::Endpoint;
 use dsip_proto::wire::token::SubscriptionEvent;
 use dsip_proto::wire::{Did, Ulid};
 use rand_chacha::rand_core::Rng as _;
@@ -35,6 +38,19 @@ fn device(seed: u8, away_since: Option<u64>) -> Write {
 /// Waits until the store has made `count` writes durable.
 async fn stored(store: &mut Store, count: u64) {
     while store.changed().await.stored < count {}
+}
+
+#[test]
+fn the_file_is_its_owners_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("node.redb");
+    let mode = || std::fs::metadata(&file).expect("there").permissions().mode() & 0o777;
+    drop(Store::open(home.path(), &did(9)).expect("made"));
+    assert_eq!(mode(), 0o600);
+    // As earlier versions left it.
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("changed");
+    drop(Store::open(home.path(), &did(9)).expect("opened"));
+    assert_eq!(mode(), 0o600);
 }
 
 #[tokio::test]
@@ -82,6 +98,17 @@ fn what_the_authority_keeps_is_there_again() {
         statements: vec![KeptStatement { processor: did(4), text: "provenance".into() }; statements],
     };
     let policy = |subject: u8, mode| KeptPolicy { subject: did(subject), said: Ulid::from_bits(9), until: 99, mode };
+    let wake = |device: u8| KeptWake {
+        device: did(device),
+        identity: did(100),
+        endpoint: Endpoint::new(
+            "https://push.example/up",
+            "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+            "BTBZMqHH6r4Tts7J_aSIgg",
+        )
+        .expect("an endpoint"),
+        until: 99,
+    };
     let mut memory = Memory::default();
     let writes = [
         Write::Subscription(subscription(1, None)),
@@ -97,6 +124,9 @@ fn what_the_authority_keeps_is_there_again() {
         Write::Policy(policy(7, Mode::Allow([].into()))),
         Write::Policy(policy(8, Mode::Public)),
         Write::NoPolicy(did(8)),
+        Write::Wake(wake(10)),
+        Write::Wake(wake(11)),
+        Write::NoWake(did(11)),
     ];
     let (store, _) = Store::open(home.path(), &did(9)).expect("opened");
     for write in writes {
@@ -106,6 +136,8 @@ fn what_the_authority_keeps_is_there_again() {
     store.close();
     let (_store, found) = Store::open(home.path(), &did(9)).expect("opened again");
     assert_eq!(found, memory);
+    let mode = std::fs::metadata(home.path().join(embedded::FILE)).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "WAK-6");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The domain's certificate: shown on every port, and replaced while calls go on.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,8 @@ async fn world(files: &Path) -> World {
 /// Dials by name, as those do who know nothing but the domain.
 async fn by_name(world: &World, roots: Roots, transport: Transport) -> Option<Link> {
     let target: Target = world.node.ready().wss.parse().expect("a target");
-    let link = Dialer::new(roots).open(&target.with_bindings(["ws/1.0", transport.id()])).await.ok()?;
-    (link.transport() == transport).then_some(link)
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target.port()));
+    Dialer::new(roots).open_over(&target, transport, address).await.ok()
 }
 
 /// Whether TURN over TLS shows it.

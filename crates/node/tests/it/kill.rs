@@ -23,6 +23,9 @@ const NODE: &str = "DSIP_KILL_NODE";
 /// Where it listens there, if not on a port of its choice.
 const LISTEN: &str = "DSIP_KILL_LISTEN";
 
+/// A root to trust besides the system's, for servers on this machine.
+const ROOT: &str = "DSIP_KILL_ROOT";
+
 /// Not a test of its own: the node's process.
 #[tokio::test]
 async fn a_node_to_be_killed() {
@@ -31,6 +34,8 @@ async fn a_node_to_be_killed() {
         if let Ok(at) = std::env::var(LISTEN) {
             config.listen = at.parse().expect("an address");
         }
+        config.ca.extend(std::env::var_os(ROOT).map(Into::into));
+        config.allow_private = !config.ca.is_empty();
         config.limits.opens = Rate { burst: 100_000, every: Duration::from_micros(1) };
         config.relay.rates.envelopes = Rate { burst: 1_000_000, every: Duration::from_micros(1) };
         config.relay.rates.strangers = config.relay.rates.envelopes;
@@ -43,7 +48,7 @@ async fn a_node_to_be_killed() {
     drop(wait.await);
 }
 
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     fn start(home: &Path) -> (Self, At) {
@@ -51,10 +56,16 @@ impl Process {
     }
 
     fn start_on(home: &Path, listen: &str) -> (Self, At) {
+        Self::start_with(home, listen, None)
+    }
+
+    /// One that trusts a push service on this machine.
+    pub(crate) fn start_with(home: &Path, listen: &str, root: Option<&Path>) -> (Self, At) {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "kill::a_node_to_be_killed", "--nocapture", "--test-threads=1"])
             .env(NODE, home)
             .env(LISTEN, listen)
+            .envs(root.map(|root| (ROOT, root)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -11,11 +11,13 @@ mod hostile;
 mod kill;
 mod names;
 mod operation;
+mod push_service;
 mod quic;
 mod relayed;
 mod routing;
 mod subscriptions;
 mod turn;
+mod wake;
 
 use std::path::Path;
 

@@ -14,7 +14,7 @@ use super::hints::LIFETIME_SECS;
 use super::{Agent, Output};
 
 /// TMR-5: how long an invite is worth alerting for.
-const INVITE_LIFETIME_SECS: u64 = 30;
+pub(super) const INVITE_LIFETIME_SECS: u64 = 30;
 /// How long any other message of a session is worth reading: long enough to survive a reconnection with back-off.
 const SESSION_LIFETIME_SECS: u64 = 120;
 /// RPL-6, FC-1: how long messages that are meant to wait may wait.

@@ -6,6 +6,7 @@ use crate::wire::message::MAX_INTRODUCTION_BYTES;
 use crate::wire::token::Scope;
 use crate::wire::{Did, Message, Reason, Ulid};
 
+use super::compose::INVITE_LIFETIME_SECS;
 use super::inbound::Inbound;
 use super::link::Purpose;
 use super::{Agent, Change, Event, LinkId, Memory, Misuse, Output, Policy, Relay, Request};
@@ -13,7 +14,9 @@ use super::{Agent, Change, Event, LinkId, Memory, Misuse, Output, Policy, Relay,
 /// How long a grant lasts that the owner gives without saying more: a year, as for one made from a token (FC-21).
 const GRANT_SECS: u64 = endpoint::TOKEN_GRANT_SECS;
 /// FC-1: the longest purpose, in characters.
-const PURPOSE_LIMIT: usize = 280;
+pub const PURPOSE_LIMIT: usize = 280;
+/// The longest contact token, in octets, for which the envelope has room.
+pub const TOKEN_LIMIT: usize = MAX_INTRODUCTION_BYTES / 2;
 /// Links remembered for the sake of answers to requests.
 const ASKED_OVER: usize = 64;
 
@@ -28,6 +31,8 @@ pub(super) struct Errand {
 impl Agent {
     pub(super) fn engine_config(did: &Did, device: &Did, policy: Policy, memory: &Memory) -> endpoint::Config {
         endpoint::Config {
+            // TMR-1: a device that has to be woken first may come as long as the invite is valid (WAK-15).
+            t_establish: INVITE_LIFETIME_SECS,
             first_contact_required: policy.first_contact,
             contacts: memory.contacts.clone(),
             ..endpoint::Config::new(device.clone(), did.clone())
@@ -46,7 +51,7 @@ impl Agent {
         let own = self.home.and_then(|home| self.links.get(&home)).map(|link| link.relay.clone());
         let relay = Self::routes(routes).pop_front().or(own).ok_or(Misuse::Nowhere)?;
         let long = purpose.as_ref().is_some_and(|purpose| purpose.chars().count() > PURPOSE_LIMIT)
-            || contact_token.as_ref().is_some_and(|token| token.len() > MAX_INTRODUCTION_BYTES / 2);
+            || contact_token.as_ref().is_some_and(|token| token.len() > TOKEN_LIMIT);
         if long {
             return Err(Misuse::TooLong);
         }

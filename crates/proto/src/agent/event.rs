@@ -4,6 +4,7 @@ use crate::envelope::Code;
 use crate::identity::Document;
 use crate::time::Tick;
 use crate::turn;
+use crate::wake;
 use crate::wire::token::{AnsweredBy, Direction, Status};
 use crate::wire::{Did, Kind, Reason, Ulid};
 
@@ -167,6 +168,9 @@ pub enum Event {
         stun_port: Option<u16>,
         /// Credentials for the TURN server of that host, if it has one.
         turn: Option<turn::Grant>,
+        /// The key by which push services know it, if it wakes devices that sleep (WAK-1): what browsers call
+        /// `applicationServerKey`.
+        vapid: Option<wake::Key>,
     },
     /// Our own node renewed the credentials for its TURN server.
     Renewed {
@@ -176,6 +180,16 @@ pub enum Event {
         stun_port: Option<u16>,
         /// The new ones.
         turn: turn::Grant,
+    },
+    /// Our own node says that it wakes this device when something waits for it.
+    WakeRegistered {
+        /// Until when, in Unix seconds; nothing if it does not any more, as we wanted.
+        until: Option<u64>,
+    },
+    /// Our own node does not wake this device.
+    WakeRefused {
+        /// Why; nothing if it wakes nobody, or goes by another key than the endpoint was made for.
+        reason: Option<Reason>,
     },
     /// Our own node is out of reach.
     Offline {

@@ -183,7 +183,7 @@ impl Agent {
         // A message that went over another link than its session is not the relay's of that session (PTY-2).
         let via = if over == link { via } else { None };
         let inbound = Inbound { link, message, device, identity, until, via };
-        if !self.heard_about_watch(now, &inbound) {
+        if !self.heard_about_waking(now, &inbound) && !self.heard_about_watch(now, &inbound) {
             self.dispatch(now, &inbound);
         }
     }

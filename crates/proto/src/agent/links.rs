@@ -130,7 +130,8 @@ impl Agent {
             if let Some((link, turn)) = self.links.get_mut(&id).zip(turn.as_ref()) {
                 link.renewal = Renewal::of(now, turn.expires_at);
             }
-            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri, stun_port, turn }));
+            let vapid = self.home_wakes(now, said);
+            self.out.push_back(Output::Event(Event::Online { relay: relay.clone(), uri, stun_port, turn, vapid }));
         }
         self.talk_over(now, id);
     }

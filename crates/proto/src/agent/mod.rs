@@ -32,6 +32,7 @@ mod link;
 mod links;
 mod memory;
 mod parked;
+mod wake;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,6 +41,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
 pub use config::{Config, Description, Identity, Policy, Relay};
+pub use contacts::{PURPOSE_LIMIT, TOKEN_LIMIT};
 pub use event::{
     Answer, AskId, Event, Input, LinkChange, LinkId, Media, Output, Party, Permit, Question, Side, Suspicion,
 };
@@ -59,6 +61,7 @@ use hints::Hints;
 use intruders::Intruders;
 use link::{Link, Purpose};
 use parked::Parked;
+use wake::Waking;
 use watches::Watches;
 
 /// A phone. Whoever holds one drives it: one call of [`handle`](Self::handle) or of a command per thing that happens, then
@@ -86,6 +89,7 @@ pub struct Agent {
     intruders: Intruders,
     hints: Option<Hints>,
     watches: Watches,
+    waking: Waking,
     rng: ChaCha20Rng,
     last_id: u64,
     out: VecDeque<Output>,
@@ -160,6 +164,7 @@ impl Agent {
             intruders: Intruders::default(),
             hints: publish.then(Hints::new),
             watches: Watches::new(now),
+            waking: Waking::default(),
             rng,
             last_id: 0,
             out: VecDeque::new(),
@@ -220,6 +225,7 @@ impl Agent {
         self.advance_calls(now);
         self.publish_hint(now);
         self.advance_watches(now);
+        self.advance_waking(now);
     }
 
     fn wake(&self) -> Option<Tick> {
@@ -229,6 +235,7 @@ impl Agent {
             .chain(self.hints.as_ref().and_then(Hints::wake))
             .chain(self.engine.wake())
             .chain(self.watches.wake())
+            .chain(self.waking.wake())
             .min()
     }
 

@@ -133,13 +133,7 @@ impl Sealed {
 
     /// Seals another secret, or the same under another label, at the same cost.
     #[must_use]
-    pub fn reseal(
-        &self,
-        secret: &[u8],
-        label: &str,
-        passphrase: &Passphrase,
-        random: &[u8; RANDOM],
-    ) -> Option<Self> {
+    pub fn reseal(&self, secret: &[u8], label: &str, passphrase: &Passphrase, random: &[u8; RANDOM]) -> Option<Self> {
         Self::seal(secret, label, passphrase, self.work, random)
     }
 

@@ -262,7 +262,7 @@ pub struct Engine {
     now: Now,
     devices: BTreeMap<Did, Device>,
     identities: BTreeMap<Did, Identity>,
-    /// Devices that are not bound, by the Unix second they went away.
+    /// Devices that are not bound, by the Unix second they went away; of those that are expected for longer, by one so much later.
     away: BTreeSet<(u64, Did)>,
     attempts: BTreeMap<Ulid, Attempt>,
     /// Attempts without an outcome, per identity called, in creation order (RLY-46).
@@ -290,6 +290,8 @@ struct Device {
     identity: Did,
     /// The Unix second it went away; `None` while it is bound.
     away_since: Option<u64>,
+    /// Until when it stays known at least, in Unix seconds (WAK-9).
+    expected_until: u64,
 }
 
 impl Device {
@@ -367,7 +369,7 @@ impl Engine {
             let since = away_since.unwrap_or(now.wall.secs());
             self.away.insert((since, device.clone()));
             self.identities.entry(identity.clone()).or_default().devices += 1;
-            self.devices.insert(device, Device { identity, away_since: Some(since) });
+            self.devices.insert(device, Device { identity, away_since: Some(since), expected_until: 0 });
         }
         for Kept { place, text } in held {
             let known = self.is_known(&place.address);
@@ -847,7 +849,7 @@ impl Engine {
         }
         // A device that acted for another identity until now no longer does (WS-8).
         self.forget(device);
-        let known = Device { identity: identity.clone(), away_since: None };
+        let known = Device { identity: identity.clone(), away_since: None, expected_until: 0 };
         self.inbox.writes.push(Write::Device(known.kept(device)));
         self.devices.insert(device.clone(), known);
         let identity = self.identities.entry(identity.clone()).or_default();
@@ -861,7 +863,7 @@ impl Engine {
         let now = self.now.wall.secs();
         if known.away_since.is_none() {
             known.away_since = Some(now);
-            self.away.insert((now, device.clone()));
+            self.away.insert((away_as_of(self.config.known_for, known).unwrap_or(now), device.clone()));
             self.inbox.writes.push(Write::Device(known.kept(device)));
             if let Some(identity) = self.identities.get_mut(&known.identity) {
                 identity.bound.remove(device); // RLY-51: the identity stays known even when none is left
@@ -869,11 +871,22 @@ impl Engine {
         }
     }
 
+    /// WAK-9: the device can be woken, so it stays known until then although it is away.
+    pub(super) fn expect(&mut self, device: &Did, until: u64) {
+        let Some(known) = self.devices.get_mut(device) else { return };
+        let before = away_as_of(self.config.known_for, known);
+        known.expected_until = until;
+        if let (Some(before), Some(after)) = (before, away_as_of(self.config.known_for, known)) {
+            self.away.remove(&(before, device.clone()));
+            self.away.insert((after, device.clone()));
+        }
+    }
+
     /// Forgets that the device ever bound.
     fn forget(&mut self, device: &Did) {
         let Some(known) = self.devices.remove(device) else { return };
         self.inbox.writes.push(Write::NoDevice(device.clone()));
-        if let Some(since) = known.away_since {
+        if let Some(since) = away_as_of(self.config.known_for, &known) {
             self.away.remove(&(since, device.clone()));
         }
         if let Some(identity) = self.identities.get_mut(&known.identity) {
@@ -926,6 +939,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Since when a device counts as away for the question of how long it is known; nothing while it is bound.
+fn away_as_of(known_for: Option<Duration>, device: &Device) -> Option<u64> {
+    let expected = known_for.map_or(0, |kept| device.expected_until.saturating_sub(kept.as_secs()));
+    device.away_since.map(|since| since.max(expected))
 }
 
 /// How long a leg that reports `status` is given from then on: as long as the initiator itself would wait (TMR-2, TMR-3).

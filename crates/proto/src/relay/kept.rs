@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::inbox::Place;
 use crate::envelope::Recorded;
 use crate::subscribe::authority::Mode;
+use crate::wake::Endpoint;
 use crate::wire::token::SubscriptionEvent;
 use crate::wire::{Did, Ulid};
 
@@ -35,6 +36,10 @@ pub enum Write {
     Policy(KeptPolicy),
     /// That is over.
     NoPolicy(Did),
+    /// A device says where it can be woken. It is told when that is done.
+    Wake(KeptWake),
+    /// This device is not woken any more.
+    NoWake(Did),
 }
 
 /// An envelope that waits for its recipient.
@@ -115,6 +120,19 @@ pub struct KeptPolicy {
     pub mode: Mode,
 }
 
+/// Where a device can be woken (WAK-3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptWake {
+    /// The device.
+    pub device: Did,
+    /// The identity it acts for.
+    pub identity: Did,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Until when, in Unix seconds.
+    pub until: u64,
+}
+
 /// Everything that is kept. A store gives it back at the start; it is also what a store is, without a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -130,6 +148,8 @@ pub struct Memory {
     pub records: BTreeMap<Arc<str>, KeptRecord>,
     /// Policies, by whose presence they are about.
     pub policies: BTreeMap<Did, KeptPolicy>,
+    /// Where devices can be woken, by device.
+    pub wakes: BTreeMap<Did, KeptWake>,
 }
 
 impl Memory {
@@ -147,6 +167,8 @@ impl Memory {
             Write::NoRecord(stream) => drop(self.records.remove(&stream)),
             Write::Policy(kept) => drop(self.policies.insert(kept.subject.clone(), kept)),
             Write::NoPolicy(subject) => drop(self.policies.remove(&subject)),
+            Write::Wake(kept) => drop(self.wakes.insert(kept.device.clone(), kept)),
+            Write::NoWake(device) => drop(self.wakes.remove(&device)),
         }
     }
 }

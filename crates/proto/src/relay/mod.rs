@@ -32,6 +32,7 @@ pub mod host;
 mod inbox;
 mod kept;
 mod message;
+mod pushes;
 pub mod rate;
 #[cfg(test)]
 mod tests;
@@ -46,5 +47,5 @@ pub use inbox::{
     MAX_BYTES_PER_SENDER, MAX_FOR_STRANGERS, MAX_HELD, MAX_HELD_BYTES, MAX_INTRODUCTIONS, MAX_PER_SENDER, MAX_QUEUED,
     MAX_QUEUED_BYTES, Place,
 };
-pub use kept::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, Memory, Write};
+pub use kept::{Kept, KeptDevice, KeptPolicy, KeptRecord, KeptStatement, KeptSubscription, KeptWake, Memory, Write};
 pub use message::{Body, Message};

@@ -82,6 +82,8 @@ text! {
         PRESENCE = "presence",
         /// The state of a published stream.
         PUBLICATION = "publication",
+        /// That something waits for a device that sleeps (docs/spec/wake.md).
+        WAKE = "wake",
     }
 }
 

@@ -108,6 +108,23 @@ fn adm_2_a_code_makes_so_many_members_and_no_more() {
 }
 
 #[test]
+fn adm_2_what_can_be_no_code_makes_nobody_a_member() {
+    let mut world = World::new(|_| {});
+    let guest = Device::new(1);
+    admit(&mut world, open_to(&[]));
+    let at = world.bind(1, &guest);
+    for code in ["", "x".repeat(65).as_str()] {
+        let bring = bring(&mut world, &guest, &guest.identity, code);
+        let out = world.say(at, &guest.signer.sign(&bring));
+        assert_eq!(
+            (joined(&out).len(), reasons(&out, at)),
+            (0, vec!["transport.routing-refused".to_owned()]),
+            "{code:?}"
+        );
+    }
+}
+
+#[test]
 fn adm_2_a_code_ends() {
     let mut admittance = Admittance::default();
     let until = Wall::from_secs(1_000).secs();

@@ -644,7 +644,8 @@ fn ws_23_what_was_to_be_said_during_an_outage_is_said_after_it() {
 #[test]
 fn a_call_tries_the_places_it_was_given_in_order_and_says_when_none_is_left() {
     let alice = Person::new(1);
-    let identity = Identity { did: alice.device(), device: alice.device.clone().into(), delegations: Vec::new(), name: None };
+    let identity =
+        Identity { did: alice.device(), device: alice.device.clone().into(), delegations: Vec::new(), name: None };
     let config = Config { identity, policy: Policy::default(), node: None, publish: false, memory: Memory::default() };
     let agent = Agent::new(config, Seed::new([1; 32]), START);
     let mut bench = Bench { agent, now: START, rng: Seed::new([2; 32]).into_rng(), outputs: Vec::new() };
@@ -872,4 +873,106 @@ fn a_place_is_dialled_while_the_offer_is_made_and_left_again_when_nothing_comes_
     bench.pass(Duration::from_secs(1));
     bench.pass(Duration::from_secs(6));
     assert!(bench.outputs.iter().any(|output| matches!(output, Output::Close(LinkId(2)))));
+}
+
+/// A node's key, and a place where a device is woken.
+fn waking() -> (dsip_proto::wake::Key, dsip_proto::wake::Endpoint) {
+    let point = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+    let endpoint = dsip_proto::wake::Endpoint::new("https://push.example/up", point, "BTBZMqHH6r4Tts7J_aSIgg");
+    (point.parse().expect("a key"), endpoint.expect("an endpoint"))
+}
+
+impl Bench {
+    /// The relay says hello as a node that wakes devices by `key`.
+    fn greet_waking(&mut self, key: Option<dsip_proto::wake::Key>) {
+        self.outputs.clear();
+        self.input(Input::Link(LINK, LinkChange::Up));
+        let hello = self.sent(Kind::Hello).expect("a hello").common().id;
+        let rest = key.iter().map(dsip_proto::wake::member).collect();
+        let reply = self.hello_with(&relay_key(), Some(hello), rest);
+        self.receive(&reply);
+    }
+
+    /// What the phone says about being woken, and answers it.
+    fn answer_waking(&mut self, expires_at: Option<u64>) -> Option<Result<Option<dsip_proto::wake::Endpoint>, String>> {
+        let Some(Message::Subscribe(subscribe)) = self.sent(Kind::Subscribe) else { return None };
+        assert_eq!((subscribe.target.as_str(), subscribe.events.len()), (self.agent.device().as_str(), 1));
+        let body = expires_at.map(|at| ("expires_at".to_owned(), at.into())).into_iter().collect();
+        let mut common = self.common(relay_key().did());
+        common.dsip = VersionBlock::new(&[ProfileId::INTERACTIVE_MEDIA]);
+        let (to, subscription) = (self.agent.device().clone(), subscribe.common.id);
+        let state = dsip_proto::wire::token::NotifyState::Active;
+        let notify = message::Notify { common, to, subscription, seq: 1, state, body, reason: None };
+        self.outputs.clear();
+        let text = Signer::of_key(relay_key()).sign(&notify.into()).text();
+        self.receive(&text);
+        let claims = subscribe.claims.unwrap_or_default();
+        Some(dsip_proto::wake::Endpoint::read(&claims).map_err(|error| error.to_string()))
+    }
+
+    fn told_of_waking(&self) -> Vec<Event> {
+        let told = |event: &&Event| matches!(event, Event::WakeRegistered { .. } | Event::WakeRefused { .. });
+        self.events().filter(told).cloned().collect()
+    }
+}
+
+#[test]
+fn wak_2_a_device_says_where_it_is_woken_whenever_its_node_knows_it() {
+    let (key, endpoint) = waking();
+    let bob = Person { until: START.wall.secs() + 9 * DAY, ..Person::new(1) };
+    let mut bench = Bench::new(&bob, Policy::default(), false);
+    bench.agent.register_wake(bench.now, endpoint.clone(), Some(key)).expect("it has a node");
+    bench.greet_waking(Some(key));
+    assert!(bench.events().any(|event| matches!(event, Event::Online { vapid: Some(said), .. } if *said == key)));
+    assert_eq!(bench.answer_waking(Some(7)), Some(Ok(Some(endpoint.clone()))));
+    assert_eq!(bench.told_of_waking(), [Event::WakeRegistered { until: Some(7) }]);
+    // Every day, and after each loss of the link.
+    bench.outputs.clear();
+    bench.pass(Duration::from_secs(DAY - 1));
+    assert!(bench.sent(Kind::Subscribe).is_none());
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.answer_waking(Some(8)), Some(Ok(Some(endpoint.clone()))));
+    bench.input(Input::Link(LINK, LinkChange::Down("gone".into())));
+    bench.pass(Duration::from_secs(1));
+    bench.greet_waking(Some(key));
+    assert_eq!(bench.answer_waking(Some(9)), Some(Ok(Some(endpoint))));
+
+    // WAK-5
+    bench.outputs.clear();
+    bench.agent.unregister_wake(bench.now).expect("it has a node");
+    bench.pass(Duration::ZERO);
+    assert_eq!(bench.answer_waking(None), Some(Ok(None)));
+    assert_eq!(bench.told_of_waking(), [Event::WakeRegistered { until: None }]);
+    bench.pass(Duration::from_secs(2 * DAY));
+    assert!(bench.sent(Kind::Subscribe).is_none(), "said once");
+}
+
+#[test]
+fn wak_2_an_endpoint_made_for_one_node_is_not_shown_to_another() {
+    let (key, endpoint) = waking();
+    let other = "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8";
+    let other: dsip_proto::wake::Key = other.parse().expect("a key");
+    for (announced, made_for, said) in
+        [(Some(other), Some(key), false), (None, Some(key), false), (None, None, false), (Some(other), None, true)]
+    {
+        let mut bench = Bench::new(&Person::new(1), Policy::default(), false);
+        bench.agent.register_wake(bench.now, endpoint.clone(), made_for).expect("it has a node");
+        bench.greet_waking(announced);
+        assert_eq!(bench.sent(Kind::Subscribe).is_some(), said);
+        let refused = (!said).then_some(Event::WakeRefused { reason: None });
+        assert_eq!(bench.told_of_waking(), Vec::from_iter(refused));
+    }
+}
+
+#[test]
+fn wak_15_a_caller_waits_as_long_as_somebody_may_be_woken() {
+    let (mut bench, bob) = (Bench::bound(&Person::new(1)), Person::new(2));
+    let call = bench.agent.call(bench.now, bob.did(), Vec::new(), offer()).expect("placed");
+    bench.drain();
+    let Some(Message::Invite(invite)) = bench.sent(Kind::Invite) else { panic!("no invite") };
+    let valid = invite.common.expires_at - invite.common.issued_at;
+    bench.pass(Duration::from_secs(valid - 1));
+    assert!(!bench.events().any(|event| matches!(event, Event::Ended { .. })));
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.events().any(|event| matches!(event, Event::Ended { call: ended, .. } if *ended == call)));
 }

@@ -336,7 +336,7 @@ impl Life {
                         }
                     }
                 }
-                Output::Ask(_) | Output::Event(_) | Output::Joined { .. } => {}
+                Output::Ask(_) | Output::Event(_) | Output::Joined { .. } | Output::Wake(_) => {}
             }
         }
     }

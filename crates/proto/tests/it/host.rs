@@ -41,7 +41,7 @@ impl Device {
         Self::of(seed, &identity, &kid)
     }
 
-    fn of(seed: u8, identity: &SecretKey, kid: &dsip_proto::identity::KeyId) -> Self {
+    pub(crate) fn of(seed: u8, identity: &SecretKey, kid: &dsip_proto::identity::KeyId) -> Self {
         let key = SecretKey::from_bytes(&[seed ^ 0xff; 32]);
         let did = key.did();
         let delegation = delegate(identity, kid, &did, &[Delegation::SIGNALING], START - 60, START + DELEGATED);

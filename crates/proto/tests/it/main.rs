@@ -9,3 +9,4 @@ mod own;
 mod properties;
 mod subscriptions;
 mod vectors;
+mod wake;

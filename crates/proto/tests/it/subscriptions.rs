@@ -16,31 +16,31 @@ use crate::host::{Device, World, heard, reasons};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A relay with a disk and with devices that acknowledge what they get.
-struct Stage {
-    world: World,
-    memory: Memory,
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) memory: Memory,
     written: u64,
     /// Whether writes are durable at once, and whether devices acknowledge.
-    stores: bool,
-    acknowledges: bool,
+    pub(crate) stores: bool,
+    pub(crate) acknowledges: bool,
 }
 
 /// A device at its place.
-struct Seat {
-    device: Device,
-    conn: Conn,
+pub(crate) struct Seat {
+    pub(crate) device: Device,
+    pub(crate) conn: Conn,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self { world: World::new(change), memory: Memory::default(), written: 0, stores: true, acknowledges: true }
     }
 
-    fn input(&mut self, input: Input<'_>) -> Vec<Output> {
+    pub(crate) fn input(&mut self, input: Input<'_>) -> Vec<Output> {
         let out = self.world.input(input);
         self.follow(out)
     }
@@ -67,13 +67,13 @@ impl Stage {
         out
     }
 
-    fn store(&mut self) -> Vec<Output> {
+    pub(crate) fn store(&mut self) -> Vec<Output> {
         let count = self.written;
         self.input(Input::Stored { count })
     }
 
     /// Time passes, with a look at the clock each second.
-    fn pass(&mut self, secs: u64) -> Vec<Output> {
+    pub(crate) fn pass(&mut self, secs: u64) -> Vec<Output> {
         let mut out = Vec::new();
         for _ in 0..secs {
             let passed = self.world.pass(SECOND);
@@ -83,21 +83,21 @@ impl Stage {
     }
 
     /// What came out, and what comes in the seconds after.
-    fn after(&mut self, secs: u64, mut out: Vec<Output>) -> Vec<Output> {
+    pub(crate) fn after(&mut self, secs: u64, mut out: Vec<Output>) -> Vec<Output> {
         out.extend(self.pass(secs));
         out
     }
 
-    fn seat(&mut self, conn: u64, seed: u8) -> Seat {
+    pub(crate) fn seat(&mut self, conn: u64, seed: u8) -> Seat {
         self.seat_of(conn, Device::new(seed))
     }
 
-    fn seat_of(&mut self, conn: u64, device: Device) -> Seat {
+    pub(crate) fn seat_of(&mut self, conn: u64, device: Device) -> Seat {
         let (seat, _) = self.arrive(conn, device);
         seat
     }
 
-    fn arrive(&mut self, conn: u64, device: Device) -> (Seat, Vec<Output>) {
+    pub(crate) fn arrive(&mut self, conn: u64, device: Device) -> (Seat, Vec<Output>) {
         let conn = Conn(conn);
         let mut out = self.input(Input::Connected { conn, from: [192, 0, 2, 1].into(), at: None });
         let hello = self.world.hello(&device);
@@ -106,12 +106,12 @@ impl Stage {
         (Seat { device, conn }, out)
     }
 
-    fn leave(&mut self, seat: Seat) -> (Device, Vec<Output>) {
+    pub(crate) fn leave(&mut self, seat: Seat) -> (Device, Vec<Output>) {
         let out = self.input(Input::Closed { conn: seat.conn });
         (seat.device, out)
     }
 
-    fn say(&mut self, seat: &Seat, message: &Message) -> Vec<Output> {
+    pub(crate) fn say(&mut self, seat: &Seat, message: &Message) -> Vec<Output> {
         self.input(Input::Received { conn: seat.conn, frame: &seat.device.signer.sign(message).text() })
     }
 
@@ -154,7 +154,7 @@ impl Stage {
     }
 }
 
-fn subscribe(
+pub(crate) fn subscribe(
     world: &mut World,
     device: &Device,
     target: &str,

@@ -9,6 +9,7 @@ mod network;
 mod races;
 mod renegotiation;
 mod setup;
+mod sleeping;
 mod strangers;
 mod watching;
 

@@ -14,8 +14,8 @@ use crate::wire::{Did, message};
 /// ADM-2: the type of the claim that carries an invitation.
 pub const INVITE_CODE: &str = "invite-code";
 
-/// The longest code that is looked up.
-const LONGEST_CODE: usize = 64;
+/// ADM-2: the longest code there can be, in octets.
+pub const LONGEST_CODE: usize = 64;
 
 /// Whom the operator lets in, and whom not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,8 @@ impl Admittance {
         if self.members.contains(identity) {
             return false;
         }
-        let Some(invitation) = self.codes.get_mut(code).filter(|held| held.uses > 0 && now <= held.until) else {
+        let is_open = |held: &&mut Invitation| !code.is_empty() && held.uses > 0 && now <= held.until;
+        let Some(invitation) = self.codes.get_mut(code).filter(is_open) else {
             return false;
         };
         invitation.uses -= 1;
@@ -62,10 +63,11 @@ impl Admittance {
     }
 }
 
-/// The invitation that somebody brings along.
+/// The invitation that somebody brings along; an empty one, which is never good, for what can be none.
 fn brought(claims: &[Map<String, Value>]) -> Option<&str> {
     let claim = claims.iter().find(|claim| policies::is(claim, INVITE_CODE))?;
-    claim.get("code")?.as_str().filter(|code| (1..=LONGEST_CODE).contains(&code.len()))
+    let code = claim.get("code").and_then(Value::as_str).filter(|code| code.len() <= LONGEST_CODE);
+    Some(code.unwrap_or_default())
 }
 
 impl Host {
@@ -90,6 +92,7 @@ impl Host {
         for conn in unwanted {
             self.close(now, conn, Close::Barred, out);
         }
+        self.wake_those_served(out);
     }
 
     /// ADM-2: lets `identity` in if it asks for that. False if what it brought is not good.

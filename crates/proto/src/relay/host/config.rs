@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::engine;
+use super::{Wake, engine};
 use crate::envelope::Limits;
 use crate::relay::rate::Rate;
 use crate::turn;
@@ -23,6 +23,8 @@ pub struct Config {
     pub stun_port: Option<u16>,
     /// TURN credentials for devices that bind, if this node has a TURN server.
     pub turn: Option<Turn>,
+    /// Waking devices that sleep, if this node does.
+    pub wake: Option<Wake>,
     /// Another node of the operator's, told to devices for when this one is away (ELS-1).
     pub elsewhere: Option<Elsewhere>,
     /// How many message ids are remembered (RPL-5).
@@ -131,6 +133,7 @@ impl Default for Config {
             requires_audience: false,
             stun_port: None,
             turn: None,
+            wake: None,
             elsewhere: None,
             presence_is_public: false,
             // What the rates below let through in one replay window, for one identity and for a busy node.

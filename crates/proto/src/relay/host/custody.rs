@@ -111,8 +111,15 @@ impl Host {
             let Some(delivery) = connection.custody.overdue(now.tick) else { return };
             let deadline = self.engine.deadline(&delivery.message);
             let place = Place { address: delivery.address.clone(), number: delivery.number, deadline };
-            let (origin, text) = (delivery.origin.clone(), delivery.message.text.clone());
-            self.write_for(origin.as_ref(), Write::Hold(Kept { place, text }), out);
+            let (origin, message) = (delivery.origin.clone(), delivery.message.clone());
+            let device = match &connection.state {
+                State::Bound { device, .. } => Some(device.clone()),
+                State::Greeting | State::Closing => None,
+            };
+            self.write_for(origin.as_ref(), Write::Hold(Kept { place, text: message.text.clone() }), out);
+            if let Some(device) = device {
+                self.rouse_unheard(now, &device, &message, out);
+            }
         }
     }
 
@@ -124,9 +131,11 @@ impl Host {
         self.look_after(conn);
         self.engine.set_disk(self.has_disk());
         for Delivery { number, address, deadline, message, kept, origin, .. } in returned {
+            let (to, waits) = (address.clone(), message.clone());
             let input = engine::Input::Returned { number, address, deadline, message, on_disk: kept };
             self.engine.handle(now, input, &mut self.routed);
             self.carry_out(now, origin.as_ref(), out);
+            self.rouse(now, &to, &waits, out);
             if let Some(origin) = origin
                 && self.owed.get(&origin).is_some_and(|owed| matches!(owed.open.get(&number), Some(Some(_))))
             {

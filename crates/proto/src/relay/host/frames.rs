@@ -100,6 +100,9 @@ impl Host {
         if !self.may_route(identity, &message) {
             return self.refuse(now, conn, &message, Reason::TRANSPORT_ROUTING_REFUSED, None, out);
         }
+        if self.for_wake(now, conn, (device, identity), verified, &message, out) {
+            return;
+        }
         if self.for_authority(now, conn, (device, identity), verified, &message, out) {
             return;
         }

@@ -12,6 +12,7 @@ use crate::envelope::Verified;
 use crate::relay::engine;
 use crate::time::Now;
 use crate::turn;
+use crate::wake;
 use crate::wire::message::{self, Capabilities, RateLimit};
 use crate::wire::token::BindingId;
 use crate::wire::{self, Did, Reason, Ulid};
@@ -48,6 +49,9 @@ impl Host {
             }
             // Nobody needs to say hello often; each one is work.
             self.count_refusal(now, conn, out);
+            if self.connections.get(&conn).is_none_or(|connection| matches!(connection.state, State::Closing)) {
+                return; // that was one too many
+            }
         }
         // WS-7, WS-9: the newer connection owns the binding before the older one is told to go.
         if let Some(older) = self.devices.insert(device.clone(), conn)
@@ -68,6 +72,7 @@ impl Host {
         let input = engine::Input::Bind { device: device.clone(), identity: identity.clone() };
         self.engine.handle(now, input, &mut self.routed);
         self.carry_out(now, None, out);
+        self.awake(&device, &identity, out);
         self.came(now, &device, &identity, out);
     }
 
@@ -94,6 +99,9 @@ impl Host {
         let presence = ("presence".to_owned(), serde_json::json!({ "default": default, "policies": "0.1" })); // PRS-5
         let elsewhere = self.config.elsewhere.as_ref().map(Elsewhere::member);
         let closed = self.admittance.closed.then(|| ("member".to_owned(), is_served.into())); // ADM-4
+        let wakes = self.config.wake.filter(|_| is_served).map(|config| wake::member(&config.key)); // WAK-1
+        let also = stun_port.into_iter().chain(turn).chain([presence]).chain(closed).chain(elsewhere);
+        let rest = also.chain(wakes.clone()).collect();
         let capabilities = Capabilities {
             max_envelope_bytes: 65_536, // CAP-1
             store_and_forward: Some(true),
@@ -103,8 +111,8 @@ impl Host {
                 invites_per_minute: Some(rates.invites.each_minute()),
                 rest: Map::new(),
             }),
-            push_wake: None,
-            rest: stun_port.into_iter().chain(turn).chain([presence]).chain(closed).chain(elsewhere).collect(),
+            push_wake: wakes.is_some().then(|| vec![wake::SERVICE.to_owned()]),
+            rest,
         };
         let hello = message::Hello {
             common: self.common(now, &[]),

@@ -19,6 +19,7 @@ mod hello;
 mod policies;
 mod refusals;
 mod routed;
+mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -28,13 +29,15 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
-pub use self::admittance::{Admittance, INVITE_CODE, Invitation};
+pub use self::admittance::{Admittance, INVITE_CODE, Invitation, LONGEST_CODE};
 use self::authority::Hosted;
 pub use self::config::{Config, Elsewhere, Rates, Turn};
 pub use self::custody::MAX_UNSTORED;
 use self::custody::Owed;
 use self::documents::{Asked, Parked};
 pub use self::policies::{MAX_LISTED, POLICY_KEPT};
+use self::wake::Sleepers;
+pub use self::wake::{WAKE_KEPT, Wake, Woken};
 use super::custody::Custody;
 use super::engine::{self, Engine};
 use super::kept::{Memory, Write};
@@ -43,6 +46,7 @@ use crate::envelope::{Code, Recorded, Signer, Supported, Verifier};
 use crate::identity::{Document, Documents};
 use crate::reach;
 use crate::time::{Now, Seed, Tick};
+use crate::wake::{Outcome, Push};
 use crate::wire::token::ProfileId;
 use crate::wire::{Did, Kind, Reason, Ulid};
 
@@ -117,6 +121,13 @@ pub enum Input<'a> {
         /// Connections at one time.
         connections: usize,
     },
+    /// What became of [`Output::Wake`].
+    Woken {
+        /// Which.
+        id: u64,
+        /// What the push service said, or why it was not asked.
+        outcome: Outcome,
+    },
     /// A document that was asked for, or that it cannot be had.
     Answer {
         /// Whose.
@@ -170,6 +181,8 @@ pub enum Output {
         /// By what.
         code: String,
     },
+    /// Ask a push service to wake a device, and say with [`Input::Woken`] what came of it.
+    Wake(Push),
     /// Something an operator may want to count.
     Event(Event),
 }
@@ -208,6 +221,8 @@ pub enum Event {
     Refused(Conn, Reason),
     /// A message went no further.
     Dropped(engine::Drop),
+    /// A sleeping device was to be woken.
+    Wake(Woken),
 }
 
 /// A relay: [`Engine`] and [`Verifier`], and what stands between them and connections.
@@ -219,6 +234,7 @@ pub struct Host {
     verifier: Verifier,
     engine: Engine,
     hosted: Hosted,
+    sleepers: Sleepers,
     admittance: Admittance,
     /// When the last input came.
     now: Now,
@@ -308,6 +324,7 @@ impl Host {
             verifier,
             engine: Engine::new(config.engine.clone()),
             hosted: Hosted::new(config.presence_is_public),
+            sleepers: Sleepers::new(),
             admittance: Admittance::default(),
             now: Now::default(),
             connections: BTreeMap::new(),
@@ -342,23 +359,33 @@ impl Host {
 
     /// Takes back what was kept before a restart: envelopes, known devices, ids (RPL-6).
     pub fn restore(&mut self, memory: Memory, now: Now) {
-        let Memory { held, devices, seen, subscriptions, records, policies } = memory;
+        let Memory { held, devices, seen, subscriptions, records, policies, wakes } = memory;
         let (held_ids, live_ids): (Vec<_>, Vec<_>) = seen.into_iter().partition(|recorded| recorded.is_held);
         let ids = |recorded: Vec<Recorded>| recorded.into_iter().map(|recorded| recorded.id);
         self.verifier.seen_mut().restore(ids(held_ids), now.wall.secs());
         self.verifier.seen_mut().restore_live(ids(live_ids), now.wall.secs());
         self.engine.restore(now, devices.into_values(), held.into_values());
+        self.restore_wakes(wakes);
         self.hosted.restore(now, subscriptions, records, policies);
     }
 
     /// Keeps the relay's own document, or one that the operator vouches for; it is never fetched. The last one counts.
     pub fn know(&mut self, document: Document) {
-        self.unknow(document.did());
+        let held = self.documents.get(document.did());
+        if held.is_some_and(|held| held.methods() != document.methods()) {
+            self.sleepers.doubt(document.did());
+        }
+        self.forget_document(document.did());
         self.documents.insert(document);
     }
 
     /// Ends that.
     pub fn unknow(&mut self, did: &Did) {
+        self.sleepers.doubt(did);
+        self.forget_document(did);
+    }
+
+    fn forget_document(&mut self, did: &Did) {
         if let Some(until) = self.known.remove(did) {
             self.forget.remove(&(until, did.clone()));
         }
@@ -370,6 +397,7 @@ impl Host {
         self.now = now;
         self.expire(now, out);
         self.advance_authority(now, matches!(input, Input::Tick), out);
+        self.advance_wakes(now, out);
         match input {
             Input::Tick => {
                 self.engine.handle(now, engine::Input::Tick, &mut self.routed);
@@ -383,6 +411,7 @@ impl Host {
             Input::Stored { count } => {
                 self.stored(count, out);
                 self.accept_subscriptions(now, count, out);
+                self.give_receipts(now, count, out);
             }
             Input::Disk { writable } => {
                 self.writable = writable;
@@ -399,6 +428,7 @@ impl Host {
                 (self.config.rates.envelopes, self.config.rates.invites) = (envelopes, invites);
                 self.config.max_connections = connections;
             }
+            Input::Woken { id, outcome } => self.woken(now, id, outcome, out),
             Input::Answer { did, document } => self.answered(now, &did, document, out),
         }
     }
@@ -410,7 +440,8 @@ impl Host {
         let forget = self.forget.first().map(|(tick, _)| *tick);
         let asked = self.asked.values().map(|asked| asked.until).min();
         let look = self.looks.first().map(|(tick, _)| *tick);
-        [self.engine.wake(), self.hosted.wake(self.now), deadline, forget, asked, look].into_iter().flatten().min()
+        let (hosted, sleepers) = (self.hosted.wake(self.now), self.sleepers.wake(self.now));
+        [self.engine.wake(), hosted, sleepers, deadline, forget, asked, look].into_iter().flatten().min()
     }
 
     /// The relay's DID.

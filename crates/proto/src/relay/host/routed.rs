@@ -1,11 +1,13 @@
 //! What the engine decided, carried out on connections.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::refusals::Refusal;
 use super::{Close, Event, Host, Output};
-use crate::relay::engine;
+use crate::relay::engine::{self, Path};
 use crate::relay::inbox::Place;
+use crate::relay::message::Body;
 use crate::time::Now;
 use crate::wire::{Did, Reason};
 
@@ -14,6 +16,7 @@ impl Host {
     pub(super) fn carry_out(&mut self, now: Now, from: Option<&Did>, out: &mut Vec<Output>) {
         let conn = from.and_then(|from| self.devices.get(from)).copied();
         self.write_down(from, out);
+        let mut rung = BTreeSet::new();
         // What cannot be handed over goes back in, and the engine then queues it: it cannot come back a second time.
         for _ in 0..2 {
             if self.routed.is_empty() {
@@ -22,7 +25,15 @@ impl Host {
             let mut back = Vec::new();
             for output in std::mem::take(&mut self.routed) {
                 match output {
-                    engine::Output::Deliver { leg, message, place, .. } => {
+                    engine::Output::Deliver { leg, message, place, path } => {
+                        // WAK-11: who sleeps is called with those who are there.
+                        if path == Path::Fork
+                            && message.body == Body::Invite
+                            && let Some(to) = &message.to
+                            && rung.insert(message.id)
+                        {
+                            self.rouse(now, to, &message, out);
+                        }
                         match (self.devices.get(&leg).copied(), place) {
                             (Some(to), place) => self.deliver(now, to, leg, message, place, from, out),
                             (None, Some(Place { address, number, deadline })) => {
@@ -51,8 +62,9 @@ impl Host {
                             self.send_refusal(now, conn, refused, out);
                         }
                     }
-                    engine::Output::Queued { message, .. } => {
+                    engine::Output::Queued { to, message } => {
                         out.push(Output::Event(Event::Queued(message.body.kind())));
+                        self.rouse(now, &to, &message, out);
                     }
                     engine::Output::Dequeued { message, .. } => {
                         out.push(Output::Event(Event::Dequeued(message.body.kind())));

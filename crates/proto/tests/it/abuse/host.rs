@@ -151,6 +151,7 @@ impl World {
                 Output::Write(_)
                 | Output::Ask(_)
                 | Output::Joined { .. }
+                | Output::Wake(_)
                 | Output::Question { .. }
                 | Output::Vouch { .. }
                 | Output::Event(_) => {}

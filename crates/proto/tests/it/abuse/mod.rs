@@ -15,6 +15,7 @@ mod message;
 mod relay;
 mod sdp;
 mod subscriptions;
+mod wake;
 
 use std::path::Path;
 
@@ -154,6 +155,7 @@ decoders! {
     json, json_corpus, json_mutated;
     link, link_corpus, link_mutated;
     message, message_corpus, message_mutated;
+    wake, wake_corpus, wake_mutated;
 }
 
 /// Runs `body` on every file of a target's committed corpus.

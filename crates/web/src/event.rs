@@ -43,6 +43,7 @@ fn act(media: Media) -> Value {
         Media::Apply(sdp) => json!({ "act": "apply", "sdp": sdp }),
         Media::RollBack => json!({ "act": "roll-back" }),
         Media::Adopt => json!({ "act": "adopt" }),
+        Media::Text(sdp) => json!({ "act": "text", "sdp": sdp }),
         Media::Stop => json!({ "act": "stop" }),
     }
 }
@@ -62,7 +63,7 @@ pub(crate) fn description(description: &Description) -> Value {
             })
         })
         .collect();
-    json!({ "sdp": description.sdp, "media": media })
+    json!({ "sdp": description.sdp, "media": media, "text": description.text })
 }
 
 fn party(party: &Party) -> Value {

@@ -67,6 +67,8 @@ struct Offer {
     sdp: String,
     #[serde(default)]
     purposes: BTreeMap<String, Token>,
+    /// The path for real-time text (RTT-1).
+    text: Option<String>,
 }
 
 /// What a person asks of the phone.
@@ -75,12 +77,12 @@ struct Offer {
 enum Command {
     Approach { place: Place },
     Call { to: Did, places: Vec<Place>, offer: Offer },
-    Accept { call: Ulid, sdp: String, by: AnsweredBy },
+    Accept { call: Ulid, sdp: String, text: Option<String>, by: AnsweredBy },
     Decline { call: Ulid },
     End { call: Ulid },
     HangUp { call: Ulid, reason: Reason },
     Update { call: Ulid, offer: Offer, by: Option<AnsweredBy> },
-    AcceptUpdate { call: Ulid, sdp: String },
+    AcceptUpdate { call: Ulid, sdp: String, text: Option<String> },
     RejectUpdate { call: Ulid, reason: Reason },
     Candidate { call: Ulid, candidate: String, mid: String },
     Gathered { call: Ulid },
@@ -237,8 +239,8 @@ impl Phone {
                 let call = agent.call(now, to, relays(places), offer.described()?).map_err(refused)?;
                 return Ok(json!(call));
             }
-            Command::Accept { call, sdp, by } => {
-                let selection = self.selection(call, sdp)?;
+            Command::Accept { call, sdp, text, by } => {
+                let selection = self.selection(call, sdp, text)?;
                 self.agent.accept(now, call, selection, by).map_err(refused)?;
                 self.offers.remove(&call);
             }
@@ -248,8 +250,8 @@ impl Phone {
             Command::Update { call, offer, by } => {
                 agent.update(now, call, offer.described()?, by).map_err(refused)?;
             }
-            Command::AcceptUpdate { call, sdp } => {
-                let selection = self.selection(call, sdp)?;
+            Command::AcceptUpdate { call, sdp, text } => {
+                let selection = self.selection(call, sdp, text)?;
                 self.agent.accept_update(now, call, selection).map_err(refused)?;
                 self.offers.remove(&call);
             }
@@ -289,11 +291,11 @@ impl Phone {
         Ok(Value::Null)
     }
 
-    fn selection(&self, call: Ulid, sdp: String) -> Result<Description, Failure> {
+    fn selection(&self, call: Ulid, sdp: String, text: Option<String>) -> Result<Description, Failure> {
         let offer =
             self.offers.get(&call).ok_or_else(|| Failure::new("no-such-call", "nothing waits to be answered"))?;
         let media = webrtc::describe_answer(&sdp, &offer.media, &offer.sdp).map_err(indescribable)?;
-        Ok(Description { media, sdp })
+        Ok(Description { media, sdp, text })
     }
 }
 
@@ -301,7 +303,7 @@ impl Offer {
     fn described(self) -> Result<Description, Failure> {
         let purpose = |mid: &str| self.purposes.get(mid).cloned();
         let media = webrtc::describe_offer(&self.sdp, purpose).map_err(indescribable)?;
-        Ok(Description { media, sdp: self.sdp })
+        Ok(Description { media, sdp: self.sdp, text: self.text })
     }
 }
 

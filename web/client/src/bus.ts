@@ -88,7 +88,7 @@ export interface Requests {
   people: { ask: Record<never, never>; get: People };
   command: { ask: { command: CoreCommand }; get: string | null };
   place: { ask: { command: CoreCommand; claimedName: string | undefined; video: boolean }; get: CallId };
-  answer: { ask: { call: CallId; sdp: string; screen: boolean; video: boolean }; get: null };
+  answer: { ask: { call: CallId; sdp: string; text: string | null; screen: boolean; video: boolean }; get: null };
   flowing: { ask: { call: CallId; flowing: boolean }; get: null };
   policy: { ask: { policy: Policy }; get: null };
   node: { ask: Record<never, never>; get: { uri: string; did: Did | undefined; vapid: string | undefined } };

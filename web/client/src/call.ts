@@ -52,7 +52,6 @@ export class CallHandle implements Call, SessionListener {
   #muted = false;
   #held = false;
   #wantsVideo = false;
-  readonly text: RealTimeText | undefined = undefined;
 
   constructor(around: Surroundings, view: CallView) {
     this.#around = around;
@@ -111,6 +110,9 @@ export class CallHandle implements Call, SessionListener {
   }
   get security(): CallSecurity {
     return this.#session?.security ?? NO_SECURITY;
+  }
+  get text(): RealTimeText | undefined {
+    return this.#session?.text;
   }
   get muted(): boolean {
     return this.#muted;
@@ -230,8 +232,8 @@ export class CallHandle implements Call, SessionListener {
     await this.#command({ do: "update", call: this.id, offer, by });
   }
 
-  async acceptUpdate(sdp: string): Promise<void> {
-    await this.#command({ do: "accept-update", call: this.id, sdp });
+  async acceptUpdate(sdp: string, text: string | null): Promise<void> {
+    await this.#command({ do: "accept-update", call: this.id, sdp, text });
   }
 
   async rejectUpdate(): Promise<void> {
@@ -285,7 +287,7 @@ export class CallHandle implements Call, SessionListener {
       session.setMuted(this.#muted);
       // Attached before it is said: what the agent orders then has to find it.
       this.attach(session);
-      await this.#around.bus.ask("answer", { call: this.id, sdp, screen, video: stream.getVideoTracks().length > 0 });
+      await this.#around.bus.ask("answer", { call: this.id, sdp, text: offer.text === null ? null : "", screen, video: stream.getVideoTracks().length > 0 });
     } catch (thrown) {
       session?.close();
       if (this.#session === session) this.#session = undefined;

@@ -199,7 +199,7 @@ export class Driver implements Server {
     // Before the command: what it makes the media do has to find its tab.
     this.#calls.set(ask.call, { ...call, owner: from });
     try {
-      this.#agent.command({ do: "accept", call: ask.call, sdp: ask.sdp, by: ask.screen ? "screening" : "user" });
+      this.#agent.command({ do: "accept", call: ask.call, sdp: ask.sdp, text: ask.text, by: ask.screen ? "screening" : "user" });
     } catch (thrown) {
       this.#calls.set(ask.call, call);
       throw thrown;

@@ -8,6 +8,7 @@ import type { MediaOrder } from "./bus.js";
 import type { Offered, OwnOffer } from "./wasm.js";
 import { DsipError } from "./errors.js";
 import { QualityMeter } from "./quality.js";
+import { TextPath } from "./text.js";
 import type { CallMedia, CallSecurity, Direction, Quality } from "./types.js";
 
 /** What a video section is for, unless it is a camera (WEB-111). */
@@ -30,7 +31,7 @@ export interface SessionListener {
   /** Sends an update that is installed locally; throws if it may not be sent. */
   update(offer: OwnOffer, by: string | null): Promise<void>;
   /** Sends our selection from the peer's update. */
-  acceptUpdate(sdp: string): Promise<void>;
+  acceptUpdate(sdp: string, text: string | null): Promise<void>;
   rejectUpdate(): Promise<void>;
 }
 
@@ -42,8 +43,13 @@ export class Session implements CallMedia {
   readonly localScreen = new MediaStream();
   readonly remoteScreen = new MediaStream();
   quality: Quality | undefined;
+  /** Real-time text, once the peer has said that it knows it (RTT-1). */
+  text: TextPath | undefined;
 
   readonly #pc: RTCPeerConnection;
+  readonly #text: TextPath;
+  /** Our offer of a path for text, while it is on its way. */
+  #textOffer = "";
   readonly #meter = new QualityMeter();
   readonly #roles = new Map<RTCRtpTransceiver, Role>();
   /** What the peer's sections are for, by `a=mid`. */
@@ -68,6 +74,7 @@ export class Session implements CallMedia {
       bundlePolicy: "balanced",
       rtcpMuxPolicy: "require",
     });
+    this.#text = new TextPath(servers, policy, () => this.#openText());
     this.#pc.onicecandidate = ({ candidate }) => {
       if (candidate === null || candidate.candidate === "") return;
       // WEB-53: some stacks hand out no mid.
@@ -100,6 +107,7 @@ export class Session implements CallMedia {
   /** Our selection from a caller's offer; it is installed once it may be (WEB-90). */
   async answer(offer: Offered, stream: MediaStream, screening: boolean): Promise<string> {
     await this.#take(offer);
+    this.#learnText(offer.text);
     const [audio] = stream.getAudioTracks();
     const [video] = stream.getVideoTracks();
     for (const [transceiver, role] of this.#roles) {
@@ -143,13 +151,20 @@ export class Session implements CallMedia {
         return;
       case "end-of-candidates":
         return;
+      case "text":
+        this.#learnText(order.sdp);
+        if (this.#text.isOffering) await this.#text.settle(order.sdp).catch(() => this.#text.drop());
+        return;
       case "apply":
+        // RTT-2: an answer that says nothing of it opens no path.
+        if (this.#text.isOffering) this.#text.drop();
         await this.#pc.setRemoteDescription({ type: "answer", sdp: order.sdp });
         this.#sync();
         this.#update?.done();
         return;
       case "roll-back":
         await this.#pc.setLocalDescription({ type: "rollback" });
+        if (this.#text.isOffering) this.#text.drop();
         this.#update?.refused();
         return;
       case "update-offered":
@@ -173,7 +188,9 @@ export class Session implements CallMedia {
         if (transceiver.direction === "stopped" || role === undefined) continue;
         transceiver.direction = this.#held ? "inactive" : sending ? "sendrecv" : "recvonly";
       }
-      await this.#listener?.acceptUpdate(await this.#select());
+      this.#learnText(offer.text);
+      const text = offer.text === null || offer.text === "" ? offer.text : await this.#text.answer(offer.text).catch(() => "");
+      await this.#listener?.acceptUpdate(await this.#select(), text);
     } catch {
       this.#selection = undefined;
       if (this.#pc.signalingState === "have-remote-offer") await this.#pc.setRemoteDescription({ type: "rollback" });
@@ -281,6 +298,24 @@ export class Session implements CallMedia {
     });
   }
 
+  #openText(): Promise<void> {
+    return this.#next(async () => {
+      this.#textOffer = await this.#text.offer();
+      try {
+        await this.#negotiate(null);
+      } catch (thrown) {
+        this.#text.drop();
+        throw thrown;
+      } finally {
+        this.#textOffer = "";
+      }
+    });
+  }
+
+  #learnText(said: string | null): void {
+    this.text = said === null ? undefined : this.#text;
+  }
+
   #restore(before: ReadonlyMap<RTCRtpTransceiver, RTCRtpTransceiverDirection | null>): void {
     for (const transceiver of this.#live()) {
       const was = before.get(transceiver);
@@ -323,6 +358,7 @@ export class Session implements CallMedia {
     clearInterval(this.#timer);
     clearTimeout(this.#connectivity);
     this.#update?.refused();
+    this.#text.close();
     this.#pc.close();
     for (const stream of [this.local, this.localScreen]) stream.getTracks().forEach((track) => track.stop());
     for (const stream of [this.local, this.localScreen, this.remote, this.remoteScreen]) {
@@ -354,7 +390,7 @@ export class Session implements CallMedia {
     for (const [transceiver, role] of this.#roles) {
       if (role === "screen" && transceiver.mid !== null) purposes[transceiver.mid] = SCREEN;
     }
-    return { sdp: this.#pc.localDescription?.sdp ?? "", purposes };
+    return { sdp: this.#pc.localDescription?.sdp ?? "", purposes, text: this.#textOffer };
   }
 
   async #take(offer: Offered): Promise<void> {

@@ -160,6 +160,8 @@ export interface Section {
 export interface Offered {
   readonly sdp: string;
   readonly media: readonly Section[];
+  /** RTT-1: the path for text; empty if it may be opened, null if it is not known. */
+  readonly text: string | null;
 }
 
 export interface CoreParty {
@@ -219,6 +221,7 @@ export type MediaAct =
   | { act: "apply"; sdp: string }
   | { act: "roll-back" }
   | { act: "adopt" }
+  | { act: "text"; sdp: string }
   | { act: "stop" };
 
 /** What an agent wants done, in order. */
@@ -242,18 +245,19 @@ interface Place {
 export interface OwnOffer {
   sdp: string;
   purposes: Record<string, string>;
+  text: string | null;
 }
 
 /** What a person asks of an agent. */
 export type CoreCommand =
   | { do: "approach"; place: Place }
   | { do: "call"; to: Did; places: Place[]; offer: OwnOffer }
-  | { do: "accept"; call: string; sdp: string; by: string }
+  | { do: "accept"; call: string; sdp: string; text: string | null; by: string }
   | { do: "decline"; call: string }
   | { do: "end"; call: string }
   | { do: "hang-up"; call: string; reason: string }
   | { do: "update"; call: string; offer: OwnOffer; by: string | null }
-  | { do: "accept-update"; call: string; sdp: string }
+  | { do: "accept-update"; call: string; sdp: string; text: string | null }
   | { do: "reject-update"; call: string; reason: string }
   | { do: "candidate"; call: string; candidate: string; mid: string }
   | { do: "gathered"; call: string }

@@ -66,6 +66,21 @@ test("UPD: a camera and a screen in mid-call, each where it belongs, and off aga
   await close(alice, bob);
 });
 
+test("RTT-2, RTT-5: text appears as it is typed, both ways, and a terminal offers none", LIMIT, async () => {
+  const [alice, bob] = await talk();
+  await alice.evaluate(() => call.text.send("helllo\b\bo 👋\nhow are you"));
+  const lines = (page, wanted) =>
+    page.evaluate((wanted) => until(() => call.text.lines.map(({ from, text }) => `${from}: ${text}`).join("|") === wanted, wanted), wanted);
+  await lines(bob, "peer: hello 👋|peer: how are you");
+  await bob.evaluate(() => call.text.send("<i>fine</i>\n"));
+  await lines(alice, "us: hello 👋|us: how are you|peer: <i>fine</i>");
+  await alice.evaluate(() => call.text.send("?\n"));
+  await lines(bob, "peer: hello 👋|peer: how are you?|us: <i>fine</i>");
+  assert.equal(await bob.evaluate(() => call.media.audio), "sendrecv", "the call goes on as it was");
+  await alice.evaluate(() => call.hangUp());
+  await close(alice, bob);
+});
+
 test("SCR-1, SCR-3: screened, then taken over", LIMIT, async () => {
   const [alice, bob] = [await town.phone("Alice"), await town.phone("Bob")];
   const link = await bob.evaluate(() => phone.myLink());

@@ -71,8 +71,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "web",
-        takes: "[--client]",
-        does: "the page that nodes serve, or the npm package alone; needs npm and a compiler for WebAssembly",
+        takes: "[--client] [--test]",
+        does: "the page that nodes serve, or the npm package alone; needs npm, --test a browser",
         run: web::run,
     },
     Command { name: "bench", takes: "[NAME]", does: "measure; the table is docs/performance.md", run: suite::bench },

@@ -29,11 +29,18 @@ const RECORD: &str = "web/dist.sources";
 const BUDGET: u64 = 600 * 1024;
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    let only_client = arguments.iter().any(|argument| argument == "--client");
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    let (only_client, test) = (asked("--client"), asked("--test"));
     wasm()?;
     let web = root().join("web");
     Run::new("npm", &["ci", "--no-audit", "--no-fund"]).within(&web).run()?;
     Run::new("npm", &["run", "build", "-w", "client"]).within(&web).run()?;
+    if test {
+        // Real nodes and terminals: the tests start the binary that is built.
+        crate::shell::cargo(&["build", "-p", "dsip", "--locked"]).run()?;
+        let binary = target().join("debug/dsip").display().to_string();
+        Run::new("npm", &["test", "-w", "client"]).within(&web).env("DSIP_BIN", &binary).run()?;
+    }
     if only_client {
         return Ok(());
     }

@@ -212,8 +212,12 @@ mod tests {
         let file = sealed.as_str().expect("a text");
         assert_eq!(open_secret(file, "correct horse".into()), Ok(SECRET.to_vec()));
         assert_eq!(open_secret(file, "wrong".into()).map_err(|error| code(&error)), Err("wrong-passphrase".into()));
-        for bad in ["", "{}", r#"{"format":"dsip/identity-key","version":1,"content":{}}"#, &file.replace(r#""version":1"#, r#""version":2"#)]
-        {
+        for bad in [
+            "",
+            "{}",
+            r#"{"format":"dsip/identity-key","version":1,"content":{}}"#,
+            &file.replace(r#""version":1"#, r#""version":2"#),
+        ] {
             assert_eq!(
                 open_secret(bad, "p".into()).map_err(|error| code(&error)),
                 Err("backup-invalid".into()),

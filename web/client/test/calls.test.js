@@ -77,6 +77,7 @@ test("browser to terminal: a browser that offers video is heard, and hears", { t
   assert.equal(placed.state, "talking", JSON.stringify(placed));
   const quality = await heard(alice);
   assert.ok(quality.levelIn > 0.01);
+  assert.equal(await alice.evaluate(() => call.text), undefined, "RTT-1: a terminal offers no text");
   assert.notEqual(await alice.evaluate(() => call.media.video), "sendrecv", "a terminal shows no pictures");
   await alice.evaluate(() => new Promise((resolve) => setTimeout(resolve, 3000)));
   await alice.evaluate(() => call.hangUp());

@@ -66,7 +66,7 @@ test("UPD: a camera and a screen in mid-call, each where it belongs, and off aga
   await close(alice, bob);
 });
 
-test("RTT-2, RTT-5: text appears as it is typed, both ways, and a terminal offers none", LIMIT, async () => {
+test("RTT-2, RTT-5: text appears as it is typed, both ways", LIMIT, async () => {
   const [alice, bob] = await talk();
   await alice.evaluate(() => call.text.send("helllo\b\bo 👋\nhow are you"));
   const lines = (page, wanted) =>

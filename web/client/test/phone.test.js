@@ -323,3 +323,37 @@ test("a node that restarts: the phone comes back by itself, and rings", LIMIT, a
   assert.equal(await placed, "user.declined");
   await close(alice, bob);
 });
+
+test("through TURN only: neither learns where the other is, and both hear", LIMIT, async () => {
+  const options = { iceTransportPolicy: "relay" };
+  const [alice, bob] = [await town.phone("Alice", { options }), await town.phone("Bob", { options })];
+  const link = await bob.evaluate(() => phone.myLink());
+  const hear = (page) => page.evaluate(() => until(() => call.media.quality?.path === "relayed" && call.media.quality.levelIn > 0.01, "sound by relay"));
+  const placed = alice.evaluate(async (link) => {
+    globalThis.call = await phone.call(await phone.locate(link));
+    play(call);
+    await until(() => call.state === "talking", "media");
+  }, link);
+  await bob.evaluate(async () => {
+    globalThis.call = await until(() => phone.calls[0], "call");
+    await call.accept();
+    play(call);
+  });
+  await placed;
+  await Promise.all([hear(alice), hear(bob)]);
+  await close(alice, bob);
+});
+
+test("keys: without Ed25519 in the browser the key is wrapped, and the phone works the same", LIMIT, async () => {
+  const context = await town.browser.newContext({ ignoreHTTPSErrors: true });
+  await context.addInitScript(() => {
+    const generate = crypto.subtle.generateKey.bind(crypto.subtle);
+    crypto.subtle.generateKey = (algorithm, ...rest) =>
+      algorithm.name === "Ed25519" ? Promise.reject(new DOMException("unknown", "NotSupportedError")) : generate(algorithm, ...rest);
+  });
+  const page = await town.tab(context, "Old", {});
+  assert.equal(await page.evaluate(() => home.profile.protection.device), "wrapped");
+  const again = await town.tab(context, "Old", {});
+  assert.equal(await again.evaluate(() => phone.device), await page.evaluate(() => phone.device));
+  await context.close();
+});

@@ -258,7 +258,8 @@ async fn lies(frame: &str, relay: &Signer, device: &Signer) -> Result<Vec<String
                 queue_timeout: None,
             };
             let sdp = invite.transports.first().and_then(Transport::sdp).unwrap_or_default();
-            let selection = selection(Description { media: invite.media.clone(), sdp: sdp.to_owned() }).await?;
+            let selection =
+                selection(Description { media: invite.media.clone(), sdp: sdp.to_owned(), text: None }).await?;
             let answer = answer(mine, caller, session, &selection)?;
             Ok(vec![device.sign(&progress.into()).text(), device.sign(&answer).text()])
         }

@@ -19,7 +19,6 @@
 
 mod claim;
 mod keys;
-mod seal;
 mod seen;
 mod store;
 
@@ -30,9 +29,9 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::claim::Claim;
 pub use self::keys::{Guard, Profile};
-pub use self::seal::Passphrase;
 pub use self::seen::SeenLog;
 use self::store::Access;
+pub use dsip_proto::identity::seal::Passphrase;
 
 /// A person's or a device's directory. Holding one means nothing yet: files are read when asked for.
 ///

@@ -16,7 +16,7 @@ pub fn from_media(description: &media::Description) -> agent::Description {
         media.purpose = descriptor.purpose.as_ref().and_then(|purpose| purpose.parse::<Token>().ok());
         Some(media)
     });
-    agent::Description { media: media.collect(), sdp: description.sdp.clone() }
+    agent::Description { media: media.collect(), sdp: description.sdp.clone(), text: None }
 }
 
 /// What a peer described and the agent checked, as the media engine reads it.

@@ -657,7 +657,8 @@ impl Driver {
                 Ok(())
             }
             // The engine took our description when it made it, and it stops when the call's end is told.
-            agent::Media::EndOfCandidates | agent::Media::Adopt | agent::Media::Stop => Ok(()),
+            // It offers no text either.
+            agent::Media::EndOfCandidates | agent::Media::Adopt | agent::Media::Text(_) | agent::Media::Stop => Ok(()),
         };
         if done.is_err() {
             let _ = self.agent.hang_up(clock::now(), id, Some(Reason::MEDIA_FAILED));

@@ -143,7 +143,7 @@ impl Engine {
         #[expect(clippy::expect_used, reason = "apply returns None only without changes, and one was just made")]
         let (offer, pending) = api.apply().expect("an offer with one new section");
         self.bundle_mid = Some(mid.to_string());
-        (offer.to_sdp_string(), Pending { offer: pending, mid })
+        (sdp::with_formats(&offer.to_sdp_string()), Pending { offer: pending, mid })
     }
 
     /// Offers again with the same credentials. `None` before anything was negotiated.
@@ -155,7 +155,7 @@ impl Engine {
         api.set_direction(mid, flow(detour));
         api.set_direction(mid, flow(direction));
         let (offer, pending) = api.apply()?;
-        Some((offer.to_sdp_string(), Pending { offer: pending, mid }))
+        Some((sdp::with_formats(&offer.to_sdp_string()), Pending { offer: pending, mid }))
     }
 
     /// Goes back to the description before our outstanding offer (WEB-85).
@@ -190,7 +190,7 @@ impl Engine {
         self.mid = Some(Mid::from(mid));
         self.bundle_mid = sdp::mid_of_bundle(offer).map(str::to_owned);
         self.learn(offer);
-        Ok(answer.to_sdp_string())
+        Ok(sdp::with_formats(&answer.to_sdp_string()))
     }
 
     /// WEB-88: neither user fragment nor password of any live section may change.

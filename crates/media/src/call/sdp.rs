@@ -152,6 +152,22 @@ pub(super) fn narrow(offer: &str, keep: usize, direction: Direction) -> String {
     narrowed + &media
 }
 
+/// The same with a format in each heading: the engine writes none where it turns a section down, and no browser reads that (RFC
+/// 8866, 9: at least one; RFC 3264, 6: which one does not matter then).
+pub(super) fn with_formats(sdp: &str) -> String {
+    let mut whole = String::with_capacity(sdp.len() + 8);
+    for line in sdp.split_inclusive('\n') {
+        let text = line.trim_end();
+        if text.starts_with("m=") && text.split_whitespace().count() == 3 {
+            whole.push_str(text);
+            whole.push_str(" 0\r\n");
+        } else {
+            whole.push_str(line);
+        }
+    }
+    whole
+}
+
 fn with_port_zero(heading: &str) -> String {
     let mut words: Vec<&str> = heading.split_whitespace().collect();
     if let Some(port) = words.get_mut(1) {

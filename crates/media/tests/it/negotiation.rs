@@ -101,7 +101,8 @@ a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:110 telephone-event/480
 #[test]
 fn web_14_video_is_turned_down_and_gets_no_descriptor() {
     let answer = answer(browser_offer(), Direction::SendRecv).unwrap();
-    assert!(answer.sdp.contains("m=video 0 "), "{}", answer.sdp);
+    // RFC 8866, 9: a heading without a format is no SDP, and browsers refuse all of it.
+    assert!(answer.sdp.contains("m=video 0 UDP/TLS/RTP/SAVPF 0\r\n"), "{}", answer.sdp);
     assert!(answer.sdp.contains("m=audio 9 UDP/TLS/RTP/SAVPF 109"), "{}", answer.sdp);
     assert!(answer.sdp.contains("a=group:BUNDLE 1\r\n"), "{}", answer.sdp);
     assert!(answer.sdp.contains("a=setup:active"), "{}", answer.sdp);

@@ -456,6 +456,7 @@ impl Agent {
             endpoint::Media::Start => {
                 let Some(call) = self.calls.get_mut(&session) else { return };
                 call.active = true;
+                let text = answer.as_ref().filter(|_| call.outgoing).and_then(|answer| answer.text.clone());
                 let remote = call.outgoing.then(|| answer.as_ref().map(|answer| answer.sdp.clone())).flatten();
                 if let Some(answer) = answer {
                     call.theirs = Some(answer);
@@ -466,6 +467,7 @@ impl Agent {
                     call.exchange.set_peer(cause.device.clone());
                 }
                 let outgoing = call.outgoing;
+                self.out.extend(text.map(|text| Output::Media(session, Media::Text(text))));
                 self.out.push_back(Output::Media(session, Media::Start(Permit { remote })));
                 if let (true, Some(cause)) = (outgoing, cause) {
                     self.meet(now, session, cause);
@@ -486,6 +488,8 @@ impl Agent {
                         call.renegotiate(Change::RemoteAnswer);
                         call.ours = Some(offer);
                         let sdp = answer.as_ref().map(|answer| answer.sdp.clone()).unwrap_or_default();
+                        let text = answer.as_ref().and_then(|answer| answer.text.clone());
+                        self.out.extend(text.map(|text| Output::Media(session, Media::Text(text))));
                         call.theirs = answer;
                         Media::Apply(sdp)
                     }
@@ -563,7 +567,8 @@ impl Agent {
         call.theirs = Some(offer.clone());
         let refusal = if busy {
             Some((Reason::ENDPOINT_BUSY, None))
-        } else if self.policy.do_not_disturb {
+        } else if self.policy.do_not_disturb || self.memory.blocked.contains(&party.identity) {
+            // Whoever is blocked cannot tell that from a phone that takes no calls.
             Some((Reason::ENDPOINT_UNAVAILABLE, None))
         } else {
             unusable(cause, |offer| match webrtc::offer(offer)? {

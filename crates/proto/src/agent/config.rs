@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::binding::webrtc;
 
-use crate::identity::SecretKey;
+use crate::identity::DeviceKey;
 use crate::wire::media::{MediaDescriptor, Transport};
 use crate::wire::token::{CodecId, Direction, MediaType, TransportId};
 use crate::wire::{Did, Envelope};
@@ -31,7 +31,7 @@ pub struct Identity {
     /// The identity the phone speaks for.
     pub did: Did,
     /// The key that signs everything.
-    pub device: SecretKey,
+    pub device: DeviceKey,
     /// Why the device may act for the identity. Empty when the device is the identity itself, as an ephemeral one is.
     pub delegations: Vec<Envelope>,
     /// The name to claim in calls and introductions (TRU-9).
@@ -95,13 +95,16 @@ pub struct Description {
     pub media: Vec<MediaDescriptor>,
     /// The SDP, exactly as the media engine made it.
     pub sdp: String,
+    /// The path for real-time text beside the media: its SDP, or an empty text for "it may be opened" (RTT-1). None where it
+    /// is not known.
+    pub text: Option<String>,
 }
 
 impl Description {
     /// One Opus stream.
     #[must_use]
     pub fn voice(direction: Direction, sdp: String) -> Self {
-        Self { media: vec![MediaDescriptor::new(MediaType::Audio, direction, &[CodecId::OPUS])], sdp }
+        Self { media: vec![MediaDescriptor::new(MediaType::Audio, direction, &[CodecId::OPUS])], sdp, text: None }
     }
 
     /// The direction of the first audio descriptor, as its author sees it.
@@ -114,14 +117,21 @@ impl Description {
     /// What a message carries for it.
     #[must_use]
     pub fn transports(&self) -> Vec<Transport> {
-        vec![Transport::new(TransportId::WEBRTC).with_sdp(webrtc::ICE_MODE, &self.sdp)]
+        let mut transport = Transport::new(TransportId::WEBRTC).with_sdp(webrtc::ICE_MODE, &self.sdp);
+        if let Some(text) = &self.text {
+            let (name, member) = webrtc::text_member(text);
+            transport.rest.insert(name, member);
+        }
+        vec![transport]
     }
 
     /// Reads what a message carries. The first `transport:webrtc` is the one that counts (WEB-7); without one there is no
     /// SDP, and the checks of the binding refuse it.
     pub(super) fn read(media: &[MediaDescriptor], transports: &[Transport]) -> Self {
         let chosen = transports.iter().find(|transport| transport.id == TransportId::WEBRTC);
-        Self { media: media.to_vec(), sdp: chosen.and_then(Transport::sdp).unwrap_or_default().to_owned() }
+        let sdp = chosen.and_then(Transport::sdp).unwrap_or_default().to_owned();
+        let text = chosen.and_then(|transport| webrtc::text_of(&transport.rest)).map(str::to_owned);
+        Self { media: media.to_vec(), sdp, text }
     }
 }
 

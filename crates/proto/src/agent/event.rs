@@ -127,6 +127,9 @@ pub enum Media {
     RollBack,
     /// The answer to the peer's update is on its way: what we described is in force now.
     Adopt,
+    /// What the peer's answer says about the path for real-time text (RTT-2): its SDP, or nothing in it if the path may be opened.
+    /// It comes before what the answer is for. No signed answer, no path.
+    Text(String),
     /// Close the path.
     Stop,
 }

@@ -8,13 +8,13 @@ use dsip_proto::agent::{
 };
 use dsip_proto::envelope::Signer;
 use dsip_proto::hints;
-use dsip_proto::identity::{Document, KeyId, SecretKey, delegate};
+use dsip_proto::identity::{DeviceKey, Document, KeyId, SecretKey, delegate};
 use dsip_proto::time::{Now, Seed, Tick, Wall};
 use dsip_proto::turn::{Grant, Ports};
 use dsip_proto::wire::media::{Transport, VersionBlock};
 use dsip_proto::wire::message::{self, Capabilities, Common, Introduction, Invite, Progress};
 use dsip_proto::wire::token::{AnsweredBy, Direction, ProfileId, Status, TransportId};
-use dsip_proto::wire::{Did, Envelope, Kind, Message, Reason, Ulid, json};
+use dsip_proto::wire::{Did, Envelope, Kind, Message, Reason, Ulid, Unsigned, json};
 
 const START: Now = Now { tick: Tick::from_micros(1_000_000), wall: Wall::from_secs(1_760_000_000) };
 const LINK: LinkId = LinkId(1);
@@ -71,7 +71,7 @@ impl Bench {
     fn new(owner: &Person, policy: Policy, publish: bool) -> Self {
         let identity = Identity {
             did: owner.did(),
-            device: owner.device.clone(),
+            device: owner.device.clone().into(),
             delegations: vec![owner.delegation()],
             name: Some("Bob".into()),
         };
@@ -456,6 +456,81 @@ fn ses_7_media_opens_after_our_signed_answer_has_left_and_not_before() {
 }
 
 #[test]
+fn env_4_a_key_that_is_kept_elsewhere_signs_what_the_agent_decided() {
+    let bob = Person::new(2);
+    let frames = |key: DeviceKey| -> Vec<String> {
+        let identity =
+            Identity { did: bob.did(), device: key, delegations: vec![bob.delegation()], name: Some("Bob".into()) };
+        let memory = Memory::default();
+        let config = Config { identity, policy: Policy::default(), node: Some(relay()), publish: true, memory };
+        let agent = Agent::new(config, Seed::new([1; 32]), START);
+        let mut bench = Bench { agent, now: START, rng: Seed::new([2; 32]).into_rng(), outputs: Vec::new() };
+        bench.drain();
+        bench.agent.handle(START, Input::Link(LinkId(1), LinkChange::Up));
+        bench.drain();
+        let frames = bench.outputs.into_iter().filter_map(|output| match output {
+            Output::Transmit { frame, .. } | Output::Publish(frame) => Some(frame),
+            _ => None,
+        });
+        frames.collect()
+    };
+    let held = frames(bob.device.clone().into());
+    assert!(!held.is_empty());
+    let unsigned = frames(DeviceKey::External(bob.device.public()));
+    let sign = |frame: &String| {
+        assert!(Envelope::parse(frame).is_err(), "nobody takes it for signed");
+        let unsigned = Unsigned::of(frame).expect("unsigned");
+        unsigned.signed(&bob.device.sign(unsigned.input().as_bytes()))
+    };
+    assert_eq!(unsigned.iter().map(sign).collect::<Vec<_>>(), held);
+}
+
+#[test]
+fn fc_3_who_is_blocked_neither_rings_nor_asks_and_is_told_what_a_phone_says_that_takes_no_calls() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&bob);
+    bench.agent.allow(bench.now, &alice.did(), true, Some("Alice".into())).expect("allowed");
+    bench.agent.block(bench.now, &alice.did(), true).expect("blocked");
+    bench.drain();
+    bench.outputs.clear();
+    let invite = invite(&mut bench, &alice, bob.did());
+    bench.receive(&alice.signer().sign(&invite).text());
+    assert!(!bench.events().any(|event| matches!(event, Event::Incoming { .. })));
+    let Some(Message::Reject(reject)) = bench.sent(Kind::Reject) else { panic!("no answer") };
+    assert_eq!(reject.reason, Reason::ENDPOINT_UNAVAILABLE);
+    assert_eq!(reject.detail, None);
+    assert!(bench.agent.memory().names.is_empty());
+    assert_eq!(bench.agent.memory().contacts.allowed().count(), 0);
+    bench.agent.block(bench.now, &alice.did(), false).expect("let go");
+    bench.outputs.clear();
+    bench.now = bench.now.later(Duration::from_secs(1));
+    let again = self::invite(&mut bench, &alice, bob.did());
+    bench.receive(&alice.signer().sign(&again).text());
+    assert!(bench.events().any(|event| matches!(event, Event::Incoming { .. })));
+}
+
+#[test]
+fn rtt_2_what_a_signed_answer_says_of_text_is_told_before_what_the_answer_is_for() {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let mut bench = Bench::bound(&bob);
+    let call = {
+        let offer = Description { text: Some(String::new()), ..offer() };
+        let call = bench.agent.call(bench.now, alice.did(), Vec::new(), offer).expect("placed");
+        bench.drain();
+        call
+    };
+    let Some(Message::Invite(sent)) = bench.sent(Kind::Invite) else { panic!("no invite") };
+    assert_eq!(sent.transports[0].rest.get("rtt"), Some(&serde_json::json!({})), "RTT-1");
+    let Message::Answer(mut answer) = answer(&mut bench, &alice, bob.device(), call) else { panic!("an answer") };
+    answer.transports[0].rest.insert("rtt".into(), serde_json::json!({}));
+    bench.receive(&alice.signer().sign(&answer.into()).text());
+    let place = |wanted: fn(&Output) -> bool| bench.outputs.iter().position(wanted).expect("it is there");
+    let text = place(|output| matches!(output, Output::Media(_, Media::Text(said)) if said.is_empty()));
+    let start = place(|output| matches!(output, Output::Media(_, Media::Start(_))));
+    assert!(text < start);
+}
+
+#[test]
 fn busy_and_do_not_disturb_are_said_without_ringing() {
     let (alice, bob) = (Person::new(1), Person::new(2));
     for (policy, reason) in [
@@ -565,7 +640,7 @@ fn rpl_6_what_must_be_refused_after_a_restart_is_stored_before_it_acts() {
     });
     let memory = Memory { seen: vec![held.expect("stored")], ..bench.agent.memory().clone() };
     let identity =
-        Identity { did: bob.did(), device: bob.device.clone(), delegations: vec![bob.delegation()], name: None };
+        Identity { did: bob.did(), device: bob.device.clone().into(), delegations: vec![bob.delegation()], name: None };
     let config = Config { identity, policy: Policy::default(), node: Some(relay()), publish: false, memory };
     let now = bench.now.later(Duration::from_secs(5));
     let agent = Agent::new(config, Seed::new([8; 32]), now);
@@ -644,7 +719,8 @@ fn ws_23_what_was_to_be_said_during_an_outage_is_said_after_it() {
 #[test]
 fn a_call_tries_the_places_it_was_given_in_order_and_says_when_none_is_left() {
     let alice = Person::new(1);
-    let identity = Identity { did: alice.device(), device: alice.device.clone(), delegations: Vec::new(), name: None };
+    let identity =
+        Identity { did: alice.device(), device: alice.device.clone().into(), delegations: Vec::new(), name: None };
     let config = Config { identity, policy: Policy::default(), node: None, publish: false, memory: Memory::default() };
     let agent = Agent::new(config, Seed::new([1; 32]), START);
     let mut bench = Bench { agent, now: START, rng: Seed::new([2; 32]).into_rng(), outputs: Vec::new() };

@@ -62,8 +62,8 @@ impl Talk {
 
 /// What a media engine would offer after it restarted ICE.
 fn restarted() -> Description {
-    let Description { media, sdp } = offer();
-    Description { media, sdp: sdp.replace("ice-ufrag:abcd", "ice-ufrag:zzzz") }
+    let offer = offer();
+    Description { sdp: offer.sdp.replace("ice-ufrag:abcd", "ice-ufrag:zzzz"), ..offer }
 }
 
 #[test]

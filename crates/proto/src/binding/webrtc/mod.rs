@@ -17,18 +17,22 @@
 mod candidates;
 mod check;
 mod codec;
+mod describe;
 mod pace;
 mod renegotiation;
 mod role;
 mod sdp;
+mod text;
 
 pub use candidates::{CANDIDATES_TOLERATED, Exchange, INFOS_TOLERATED, Ignored, Input, LOCAL_CANDIDATES, Output, Side};
 pub use check::{Applies, Code, Described, Description, Refusal, answer, offer, update};
 pub use codec::Codec;
+pub use describe::{Indescribable, describe_answer, describe_offer};
 pub use pace::Pacer;
 pub use renegotiation::{Change, Credentials, Renegotiation, Step};
 pub use role::{DtlsRole, Roles, roles};
 pub use sdp::{Sdp, Section, Unparseable};
+pub(crate) use text::{text_member, text_of};
 
 /// The only ICE mode of 1.0 (registry `dsip-ice-mode`).
 pub const ICE_MODE: &str = "trickle";

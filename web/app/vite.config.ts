@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
-import { defineConfig, type Plugin } from 'vite';
-import { transformWithOxc } from 'vite';
+import { defineConfig, type Plugin, transformWithOxc } from 'vite';
 import { de } from './src/i18n/de.ts';
 import { en } from './src/i18n/en.ts';
 
@@ -15,61 +15,55 @@ function integrity(content: string | Uint8Array): string {
   return `sha384-${createHash('sha384').update(content).digest('base64')}`;
 }
 
-const PUBLIC = ['manifest.webmanifest', 'icon.svg', 'icon-192.png', 'icon-512.png', 'icon-maskable-512.png', 'badge.png'];
+/** Words for a push, which comes when no page is open that could translate. */
+const WORDS = Object.fromEntries(
+  Object.entries({ en, de }).map(([language, words]) => [
+    language,
+    { title: words['notify.call'], body: words['notify.call.body'] },
+  ]),
+);
 
 /**
  * What makes the bundle one whole that checks itself: every script and style in the page has its hash, the service worker has
- * the hash of every file, and each file that compresses lies there compressed, too.
+ * the hash of every file, and each file that compresses lies there compressed, too. It works on what was written, since Vite
+ * goes on changing scripts until the end.
  */
 function sealed(): Plugin {
   return {
     name: 'sealed',
     apply: 'build',
     enforce: 'post',
-    async generateBundle(_options, bundle) {
-      const content = (name: string): string | Uint8Array => {
-        const found = bundle[name];
-        if (found === undefined) throw new Error(`${name} is not in the bundle`);
-        return found.type === 'chunk' ? found.code : found.source;
-      };
-      const page = bundle['index.html'];
-      if (page?.type !== 'asset') throw new Error('no index.html in the bundle');
-      const html = String(page.source)
+    async writeBundle({ dir }) {
+      if (dir === undefined) throw new Error('nowhere to write to');
+      const read = (name: string) => readFileSync(join(dir, name));
+      const write = (name: string, content: string | Uint8Array) => writeFileSync(join(dir, name), content);
+
+      const html = read('index.html')
+        .toString()
         .replace(/ crossorigin/g, '')
-        .replace(/<(script|link)([^>]*?)(src|href)="\.\/(assets\/[^"]+\.(?:js|css))"/g, (_whole, tag, before, attribute, name) => {
-          return `<${tag}${before}${attribute}="./${name}" integrity="${integrity(content(name))}"`;
+        .replace(/(src|href)="\.\/(assets\/[^"]+\.(?:js|css))"/g, (whole, _attribute, name: string) => {
+          return `${whole} integrity="${integrity(read(name))}"`;
         });
-      page.source = html;
+      write('index.html', html);
 
-      const files = Object.keys(bundle)
-        .filter((name) => name !== 'sw.js' && !name.endsWith('.map'))
-        .sort()
-        .map((name) => [`./${name}`, integrity(content(name))] as const);
-      const all = [...files, ...PUBLIC.map((name) => [`./${name}`, integrity(readFileSync(here(`public/${name}`)))] as const)];
-      const words = Object.fromEntries(
-        Object.entries({ en, de }).map(([language, catalogue]) => [
-          language,
-          { title: catalogue['notify.call'], body: catalogue['notify.call.body'] },
-        ]),
-      );
-      const stamp = createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 16);
-      const source = readFileSync(here('src/sw.ts'), 'utf8');
-      const { code } = await transformWithOxc(source, 'sw.ts', { lang: 'ts' });
-      const constantsOf = `const VERSION=${JSON.stringify(stamp)};const FILES=${JSON.stringify(all)};const WORDS=${JSON.stringify(words)};\n`;
-      const worker = `${constantsOf}${code.replace(/^export\s*\{\s*\};?\s*$/m, '')}`;
-      this.emitFile({ type: 'asset', fileName: 'sw.js', source: worker });
+      const names = readdirSync(dir, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => relative(dir, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+        .sort();
+      const files = names.map((name) => [`./${name}`, integrity(read(name))] as const);
+      const version = createHash('sha256').update(JSON.stringify(files)).digest('hex').slice(0, 16);
+      const { code } = await transformWithOxc(readFileSync(here('src/sw.ts'), 'utf8'), 'sw.ts', { lang: 'ts' });
+      const given = Object.entries({ VERSION: version, FILES: files, WORDS })
+        .map(([name, value]) => `const ${name}=${JSON.stringify(value)};\n`)
+        .join('');
+      write('sw.js', given + code.replace(/^export\s*\{\s*\};?\s*$/m, ''));
 
-      const plain = [...Object.keys(bundle).map((name) => [name, content(name)] as const), ['sw.js', worker] as const];
-      const fromPublic = PUBLIC.filter((name) => !name.endsWith('.png')).map((name) => [name, readFileSync(here(`public/${name}`))] as const);
-      for (const [name, text] of [...plain, ...fromPublic]) {
-        if (/\.(woff2|png|br|gz)$/.test(name)) continue;
-        const bytes = typeof text === 'string' ? Buffer.from(text) : text;
-        const brotli = brotliCompressSync(bytes, {
-          params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length },
-        });
-        if (brotli.length >= bytes.length) continue;
-        this.emitFile({ type: 'asset', fileName: `${name}.br`, source: brotli });
-        this.emitFile({ type: 'asset', fileName: `${name}.gz`, source: gzipSync(bytes, { level: 9 }) });
+      for (const name of [...names, 'sw.js']) {
+        const plain = read(name);
+        const brotli = brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: plain.length } });
+        if (/\.(woff2|png)$/.test(name) || brotli.length >= plain.length) continue;
+        write(`${name}.br`, brotli);
+        write(`${name}.gz`, gzipSync(plain, { level: 9 }));
       }
     },
   };

@@ -524,11 +524,13 @@ export const startPhone: StartPhone = async () => {
 export const parseLink: ParseLink = async (text) => ({
   did: people.nadia,
   nodes: [],
-  name: /name=([^&]*)/.exec(text)?.[1],
+  name: decodeURIComponent(/name=([^&]*)/.exec(text)?.[1] ?? '') || undefined,
 });
 
 export const qrCode: MakeQrCode = async (text) => {
-  const rows = encodeQR(text, 'raw', { border: 0, ecc: 'medium' });
+  const rows = encodeQR(text, 'raw', { border: 1, ecc: 'medium' })
+    .slice(1, -1)
+    .map((row) => row.slice(1, -1));
   return { size: rows.length, modules: Uint8Array.from(rows.flat(), (dark) => (dark ? 1 : 0)) };
 };
 

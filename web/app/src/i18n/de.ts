@@ -127,7 +127,7 @@ export const de = {
   'recents.incoming': 'Eingehend',
   'recents.outgoing': 'Ausgehend',
   'recents.declined': 'Von dir abgelehnt',
-  'recents.elsewhere': 'Auf einem anderen Gerät angenommen',
+  'recents.elsewhere': 'Woanders angenommen',
   'recents.unanswered': 'Keine Antwort',
   'recents.busy': 'Besetzt',
   'recents.refused': 'Abgelehnt',

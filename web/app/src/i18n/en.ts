@@ -124,7 +124,7 @@ export const en = {
   'recents.incoming': 'Incoming',
   'recents.outgoing': 'Outgoing',
   'recents.declined': 'You declined',
-  'recents.elsewhere': 'Taken on another device',
+  'recents.elsewhere': 'Taken elsewhere',
   'recents.unanswered': 'No answer',
   'recents.busy': 'Busy',
   'recents.refused': 'Declined',

@@ -71,13 +71,14 @@ export async function speak(to: Locale): Promise<void> {
   catalogue.value = await load(to);
   locale.value = to;
   const root = document.documentElement;
-  root.lang = tag(to);
+  root.lang = to === 'qps-plocm' ? 'en' : to;
   root.dir = to === 'qps-plocm' ? 'rtl' : 'ltr';
 }
 
-/** The tag that `Intl` understands. */
+/** The tag that `Intl` understands: the language with the region the browser has for it, which decides about clocks and dates. */
 export function tag(of: Locale): string {
-  return of === 'qps-plocm' ? 'en' : of;
+  const language = of === 'qps-plocm' ? 'en' : of;
+  return navigator.languages.find((wish) => wish.toLowerCase().startsWith(`${language}-`)) ?? language;
 }
 
 async function load(which: Locale): Promise<Catalogue> {

@@ -28,6 +28,11 @@ function scriptUrl(): string {
 /** Registers the worker, if the browser has such things, and listens to it. */
 export async function register(hear: (says: WorkerSays) => void): Promise<void> {
   if (!('serviceWorker' in navigator) || !import.meta.env.PROD) return;
+  // A browser may have the thing and refuse it, as private windows do. The page works without.
+  await start(hear).catch((error: unknown) => console.warn('no service worker:', error));
+}
+
+async function start(hear: (says: WorkerSays) => void): Promise<void> {
   navigator.serviceWorker.addEventListener('message', (event: MessageEvent<WorkerSays>) => hear(event.data));
   registration = await navigator.serviceWorker.register(scriptUrl(), { type: 'classic', updateViaCache: 'none' });
   const watch = (worker: ServiceWorker | null) => {

@@ -173,10 +173,10 @@ function Rings({ call }: { call: Call }) {
 
 /** Somebody calls during a call: shown at the top, not taking over. */
 function RingsMeanwhile({ call, now }: { call: Call; now: Call }) {
-  const { sentence } = useParty(call);
+  const { who, sentence } = useParty(call);
   return (
     <div class="meanwhile" role="alertdialog" aria-label={t('ring.incoming', { name: sentence })}>
-      <Avatar id={call.identity} name={sentence} size={44} />
+      <Avatar id={call.identity} name={who.name} size={44} />
       <p class="meanwhile__text">{t('ring.incoming', { name: sentence })}</p>
       <button type="button" class="btn btn--danger btn--small" onClick={() => void attempt(call.decline())}>
         {t('ring.decline')}

@@ -62,10 +62,16 @@ function Dial() {
           </button>
         }
       />
-      <button type="button" class="btn btn--primary dial__scan" onClick={() => setScanning(true)}>
-        <Icon name="scan" />
-        {t('home.scan')}
-      </button>
+      <div class="dial__more">
+        <button type="button" class="btn btn--primary" onClick={() => setScanning(true)}>
+          <Icon name="scan" size={22} />
+          {t('home.scan')}
+        </button>
+        <a class="btn btn--line only-phone" href={write({ at: 'code' })}>
+          <Icon name="qr" size={22} />
+          {t('code.title')}
+        </a>
+      </div>
       {scanning && (
         <Lazy
           of={() => import('./scan.tsx')}

@@ -82,13 +82,15 @@ export function furnish(context) {
 
 /** Opens a face: the theme, the size and the language come with the page. */
 export async function open(page, origin, { scene, hash = '', act }, query = '') {
+  // Another fragment alone would be no new page.
+  await page.goto('about:blank');
   await page.goto(`${origin}/?scene=${scene}${query}${hash}`);
   await page.locator('#root > *').first().waitFor();
   await page.evaluate(() => document.fonts.ready);
   await page.waitForFunction(() => document.querySelector('.opening') === null || document.querySelector('.opening h1') !== null);
   if (act) await act(page);
   // Nothing more to fetch, nothing more that moves in.
-  await page.waitForLoadState('networkidle');
+  await page.waitForFunction(() => document.querySelector('.progress') === null);
   await page.evaluate(() =>
     Promise.all(document.getAnimations().filter((a) => a.effect?.getComputedTiming().iterations !== Infinity).map((a) => a.finished.catch(() => undefined))),
   );

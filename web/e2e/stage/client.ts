@@ -527,7 +527,7 @@ export const parseLink: ParseLink = async (text) => ({
   name: decodeURIComponent(/name=([^&]*)/.exec(text)?.[1] ?? '') || undefined,
 });
 
-export const qrCode: MakeQrCode = async (text) => {
+export const makeQrCode: MakeQrCode = async (text) => {
   const rows = encodeQR(text, 'raw', { border: 1, ecc: 'medium' })
     .slice(1, -1)
     .map((row) => row.slice(1, -1));

@@ -1,6 +1,7 @@
 /** A view that is fetched when it is first wanted. */
 import type { ComponentType } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
+import { t } from '../i18n/index.ts';
 import { toast } from '../store.ts';
 import { errorWords } from '../words.ts';
 
@@ -16,5 +17,5 @@ export function Lazy<P extends object, K extends string>(given: {
       () => toast(errorWords('node-unreachable')),
     );
   }, []);
-  return View ? <View {...given.props} /> : null;
+  return View ? <View {...given.props} /> : <span class="progress progress--lazy" role="status" aria-label={t('presence.connecting')} />;
 }

@@ -28,7 +28,7 @@ export function Qr({ text, label }: { text: string | undefined; label: string })
     let live = true;
     if (text === undefined) return;
     void library()
-      .then((lib) => lib.qrCode(text))
+      .then((lib) => lib.makeQrCode(text))
       .then(({ size, modules }) => live && setDrawn({ size, path: draw(size, modules) }));
     return () => {
       live = false;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::shell::{Failure, Outcome, Run, cargo, is_ci, root};
 use crate::source;
+use crate::web;
 
 /// What may never appear in a pure crate's code, and why.
 const IMPURE: &[(&str, &str)] = &[
@@ -37,6 +38,7 @@ const BORDERS: &[(&str, &[(&str, &str)])] = &[
     ("crates/endpoint/src", RULES_ELSEWHERE),
     ("crates/node/src", RULES_ELSEWHERE),
     ("crates/dsip/src", RULES_ELSEWHERE),
+    ("crates/web/src", RULES_ELSEWHERE),
 ];
 
 /// Names that say nothing about what is inside.
@@ -51,6 +53,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     links()?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).run()?;
     cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-Dwarnings").run()?;
+    web::check()?;
     browser()
 }
 
@@ -149,7 +152,7 @@ fn browser() -> Outcome {
         return Ok(());
     }
     let deny = if is_ci() { "-Dwarnings" } else { "" };
-    cargo(&["check", "-p", "dsip-proto", "--target", TARGET, "--locked"]).env("RUSTFLAGS", deny).run()
+    cargo(&["check", "-p", "dsip-proto", "-p", "dsip-web", "--target", TARGET, "--locked"]).env("RUSTFLAGS", deny).run()
 }
 
 fn report(found: Vec<String>) -> Outcome {

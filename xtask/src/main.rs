@@ -10,6 +10,7 @@ mod shell;
 mod source;
 mod suite;
 mod timing;
+mod web;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,12 @@ const COMMANDS: &[Command] = &[
         takes: "",
         does: "calls with an independent implementation; needs python3",
         run: suite::interop,
+    },
+    Command {
+        name: "web",
+        takes: "[--client]",
+        does: "the page that nodes serve, or the npm package alone; needs npm and a compiler for WebAssembly",
+        run: web::run,
     },
     Command { name: "bench", takes: "[NAME]", does: "measure; the table is docs/performance.md", run: suite::bench },
     Command { name: "deps", takes: "", does: "licences, duplicate versions, unused dependencies", run: deps::run },

@@ -70,6 +70,12 @@ impl Run {
         self
     }
 
+    /// In another directory than the root.
+    pub(crate) fn within(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.shown = format!("{name}={value} {}", self.shown);
         self.command.env(name, value);

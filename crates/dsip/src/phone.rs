@@ -66,7 +66,7 @@ impl Globals {
         let profile = home.profile()?;
         let remedy = "have another device of yours delegate to it, see dsip id delegate";
         let did = profile.identity.ok_or_else(|| Failure::home("device", "nobody has delegated to it yet", remedy))?;
-        let identity = Identity { did, device: home.device()?, delegations: home.delegations()?, name: profile.name };
+        let identity = Identity { did, device: home.device()?.into(), delegations: home.delegations()?, name: profile.name };
         Ok(Config { identity, policy: Policy::default(), home: Some(home), ..self.stranger().await? })
     }
 
@@ -82,7 +82,7 @@ pub(crate) fn owner_of(home: Home) -> Result<Config, Failure> {
     let profile = home.profile()?;
     let remedy = "have another device of yours delegate to it, see dsip id delegate";
     let did = profile.identity.ok_or_else(|| Failure::home("device", "nobody has delegated to it yet", remedy))?;
-    let identity = Identity { did, device: home.device()?, delegations: home.delegations()?, name: profile.name };
+    let identity = Identity { did, device: home.device()?.into(), delegations: home.delegations()?, name: profile.name };
     Ok(Config {
         identity,
         policy: Policy::default(),

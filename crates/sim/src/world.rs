@@ -447,7 +447,7 @@ impl World {
                 let config = agent::Config {
                     identity: agent::Identity {
                         did: self.owners[&phone.owner].did(),
-                        device: phone.device.clone(),
+                        device: phone.device.clone().into(),
                         delegations: phone.delegations.clone(),
                         name: Some(phone.owner.clone()),
                     },

@@ -289,7 +289,7 @@ export interface Basis {
   /** The sentence of the rules, in English. */
   readonly text: string;
   /** What it rests on, for catalogues. */
-  readonly kind: "self-asserted" | "domain" | "other";
+  readonly kind: "self-asserted" | "domain" | "gateway" | "other";
   /** The domain, where it rests on one. */
   readonly domain: string | undefined;
 }
@@ -559,6 +559,8 @@ export interface Call {
   readonly party: Party | undefined;
   /** Whom we called or who calls: the identity alone, always there. */
   readonly identity: Did;
+  /** What they, or the link that led to them, call them: a claim. */
+  readonly claimedName: string | undefined;
   readonly answeredBy: AnsweredBy | undefined;
   /** The caller only listens or is listened to: a screened caller is to be told (SCR-1). */
   readonly screening: "none" | "we-screen" | "we-are-screened";

@@ -112,7 +112,7 @@ fn stranger() -> Result<Identity, Failure> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| Failure::fault("the system's randomness", error, "try again"))?;
     let device = SecretKey::from_bytes(&secret);
-    Ok(Identity { did: device.did(), device, delegations: Vec::new(), name: None })
+    Ok(Identity { did: device.did(), device: device.into(), delegations: Vec::new(), name: None })
 }
 
 /// Whether somebody of the DHT answers.

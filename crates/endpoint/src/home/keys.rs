@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dsip_proto::envelope::{Supported, Verifier};
+use dsip_proto::identity::seal::{self, Passphrase, Sealed, Shut, Work};
 use dsip_proto::identity::{self, Delegation, Document, Documents, KeyId, PublicKey, SecretKey};
 use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::token::RotationReason;
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::seal::{Passphrase, Sealed, Shut, Work};
 use super::store::{self, Access};
 use super::{Error, Home};
 
@@ -24,9 +24,6 @@ const NEXT: &str = "identity.next";
 
 /// Devices that a rotation record names. It is information, and the record has to stay short.
 const MAX_NAMED: usize = 8;
-
-/// What a delegation made here allows.
-const CAPABILITIES: [&str; 2] = [Delegation::SIGNALING, Delegation::INTERACTIVE_MEDIA];
 
 /// Who the owner of a home is. Public: it names keys and holds none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,9 +81,10 @@ impl Home {
             let kid = identity.public().kid();
             let (passphrase, work) = match guard {
                 Guard::Passphrase(passphrase) => (passphrase.clone(), Work::PERSON),
-                Guard::Unattended => (Passphrase::random()?, Work::RANDOM),
+                Guard::Unattended => (Passphrase::random(&*random()?), Work::RANDOM),
             };
-            let sealed = Sealed::seal(identity.to_bytes().as_slice(), &kid.to_string(), &passphrase, work)?;
+            let sealed = Sealed::seal(identity.to_bytes().as_slice(), &kid.to_string(), &passphrase, work, &salted()?);
+            let sealed = sealed.ok_or(Error::Memory)?;
             if matches!(guard, Guard::Unattended) {
                 store::replace(&home.path("unlock"), Access::Owner, format!("{}\n", passphrase.as_str()).as_bytes())?;
             }
@@ -100,7 +98,7 @@ impl Home {
                 &identity,
                 &kid,
                 &profile.device,
-                &CAPABILITIES,
+                &Delegation::PHONE,
                 from,
                 from.saturating_add(lifetime),
             );
@@ -207,7 +205,8 @@ impl Home {
                 let next = fresh_key()?;
                 let kid = next.public().kid().to_string();
                 let sealed = self.sealed_identity()?.sealed;
-                let sealed = sealed.reseal(next.to_bytes().as_slice(), &kid, passphrase)?;
+                let sealed = sealed.reseal(next.to_bytes().as_slice(), &kid, passphrase, &salted()?);
+                let sealed = sealed.ok_or(Error::Memory)?;
                 let _guard = store::lock(self.dir())?;
                 store::write(&self.path(NEXT), "dsip/identity-key", Access::Owner, &IdentityKey { kid, sealed })?;
                 next
@@ -263,7 +262,8 @@ impl Home {
         lifetime: u64,
     ) -> Result<Profile, Error> {
         let sealed = self.sealed_identity()?.sealed;
-        let sealed = sealed.reseal(key.to_bytes().as_slice(), &kid.to_string(), passphrase)?;
+        let sealed = sealed.reseal(key.to_bytes().as_slice(), &kid.to_string(), passphrase, &salted()?);
+        let sealed = sealed.ok_or(Error::Memory)?;
         let _guard = store::lock(self.dir())?;
         let mut profile = self.profile()?;
         let from = now.wall.secs();
@@ -275,7 +275,7 @@ impl Home {
         let delegations: BTreeMap<Did, u64> = others.chain([own]).collect();
         let delegations = delegations
             .iter()
-            .map(|(device, until)| identity::delegate(key, kid, device, &CAPABILITIES, from, *until))
+            .map(|(device, until)| identity::delegate(key, kid, device, &Delegation::PHONE, from, *until))
             .collect::<Vec<_>>();
         // A crash between two of these leaves a home where doing it again does the rest.
         let sealed = IdentityKey { kid: kid.to_string(), sealed };
@@ -308,7 +308,7 @@ impl Home {
         lifetime: u64,
     ) -> Result<Envelope, Error> {
         let from = now.wall.secs();
-        let delegation = identity::delegate(key, kid, device, &CAPABILITIES, from, from.saturating_add(lifetime));
+        let delegation = identity::delegate(key, kid, device, &Delegation::PHONE, from, from.saturating_add(lifetime));
         self.keep(&delegation, now)?;
         Ok(delegation)
     }
@@ -433,6 +433,13 @@ fn fresh_key() -> Result<SecretKey, Error> {
 fn random() -> Result<Zeroizing<[u8; 32]>, Error> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|_| Error::Randomness)?;
+    Ok(bytes)
+}
+
+/// What sealing takes of it.
+fn salted() -> Result<[u8; seal::RANDOM], Error> {
+    let mut bytes = [0; seal::RANDOM];
+    getrandom::fill(&mut bytes).map_err(|_| Error::Randomness)?;
     Ok(bytes)
 }
 
@@ -624,9 +631,9 @@ mod tests {
         let (key, kid) = phone.unlock(&passphrase).expect("unlocked");
         let other = fresh_key().expect("a key");
         let from = now().wall.secs();
-        let for_another = identity::delegate(&key, &kid, &other.did(), &CAPABILITIES, from, from + YEAR);
-        let expired = identity::delegate(&key, &kid, &mine, &CAPABILITIES, from - 10, from);
-        let forged = identity::delegate(&other, &kid, &mine, &CAPABILITIES, from, from + YEAR);
+        let for_another = identity::delegate(&key, &kid, &other.did(), &Delegation::PHONE, from, from + YEAR);
+        let expired = identity::delegate(&key, &kid, &mine, &Delegation::PHONE, from - 10, from);
+        let forged = identity::delegate(&other, &kid, &mine, &Delegation::PHONE, from, from + YEAR);
         for bad in [for_another, expired, forged] {
             assert!(matches!(laptop.adopt(&bad, &Documents::default(), now()), Err(Error::Delegation { .. })));
         }

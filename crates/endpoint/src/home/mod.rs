@@ -17,7 +17,6 @@
 //! crashes, from a second process, and from other users of the machine.
 
 mod keys;
-mod seal;
 mod seen;
 mod store;
 
@@ -27,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::keys::{Guard, Profile};
-pub use self::seal::Passphrase;
+pub use dsip_proto::identity::seal::Passphrase;
 pub use self::seen::SeenLog;
 use self::store::Access;
 

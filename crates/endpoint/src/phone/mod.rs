@@ -160,7 +160,7 @@ impl Config {
         getrandom::fill(&mut secret).map_err(|_| Error::Randomness)?;
         let device = SecretKey::from_bytes(&secret);
         Ok(Self {
-            identity: Identity { did: device.did(), device, delegations: Vec::new(), name: None },
+            identity: Identity { did: device.did(), device: device.into(), delegations: Vec::new(), name: None },
             policy: Policy::default(),
             node: None,
             publish: false,

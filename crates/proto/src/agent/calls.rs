@@ -553,7 +553,8 @@ impl Agent {
         call.theirs = Some(offer.clone());
         let refusal = if busy {
             Some((Reason::ENDPOINT_BUSY, None))
-        } else if self.policy.do_not_disturb {
+        } else if self.policy.do_not_disturb || self.memory.blocked.contains(&party.identity) {
+            // Whoever is blocked cannot tell that from a phone that takes no calls.
             Some((Reason::ENDPOINT_UNAVAILABLE, None))
         } else {
             unusable(cause, |offer| match webrtc::offer(offer)? {

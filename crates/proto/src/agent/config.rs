@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::binding::webrtc;
 
-use crate::identity::SecretKey;
+use crate::identity::DeviceKey;
 use crate::wire::media::{MediaDescriptor, Transport};
 use crate::wire::token::{CodecId, Direction, MediaType, TransportId};
 use crate::wire::{Did, Envelope};
@@ -31,7 +31,7 @@ pub struct Identity {
     /// The identity the phone speaks for.
     pub did: Did,
     /// The key that signs everything.
-    pub device: SecretKey,
+    pub device: DeviceKey,
     /// Why the device may act for the identity. Empty when the device is the identity itself, as an ephemeral one is.
     pub delegations: Vec<Envelope>,
     /// The name to claim in calls and introductions (TRU-9).

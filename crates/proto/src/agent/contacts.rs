@@ -1,6 +1,6 @@
 //! First contact, the address book, and what of it survives a restart.
 
-use crate::endpoint::{self, Command};
+use crate::endpoint::{self, Command, MAX_ALLOWED};
 use crate::time::Now;
 use crate::wire::message::MAX_INTRODUCTION_BYTES;
 use crate::wire::token::Scope;
@@ -120,6 +120,29 @@ impl Agent {
         Ok(())
     }
 
+    /// Blocks an identity, or no longer. Its calls do not ring: it hears what it would hear from a phone that takes no calls at
+    /// all. Its introductions get no answer (FC-3). What was granted to it is taken back, and it leaves the address book.
+    pub fn block(&mut self, now: Now, identity: &Did, blocked: bool) -> Result<(), Misuse> {
+        if !blocked {
+            self.memory.blocked.remove(identity);
+            self.persist();
+            return Ok(());
+        }
+        if self.memory.blocked.len() >= MAX_ALLOWED && !self.memory.blocked.contains(identity) {
+            return Err(Misuse::TooManyBlocked);
+        }
+        self.memory.blocked.insert(identity.clone());
+        self.memory.names.remove(identity);
+        self.memory.requests.retain(|_, request| request.identity != *identity);
+        let issued = self.engine.contacts().issued().filter(|(_, grant)| grant.other == *identity).map(|(id, _)| id);
+        for grant in issued.collect::<Vec<_>>() {
+            self.command(now, Command::Revoke { grant })?;
+        }
+        self.command(now, Command::Allow { identity: identity.clone(), allowed: false })?;
+        self.remember_contacts();
+        Ok(())
+    }
+
     /// Takes over what another program of the same owner stored, such as a request that was granted at another terminal.
     pub fn adopt(&mut self, memory: Memory) {
         self.engine.restore(memory.contacts.clone());
@@ -156,6 +179,9 @@ impl Agent {
         let Some(cause) = cause else { return };
         let Message::Introduction(introduction) = &cause.message else { return };
         let (id, party) = (introduction.common.id, self.party(cause));
+        if self.memory.blocked.contains(&party.identity) {
+            return;
+        }
         let purpose = introduction.purpose.clone();
         if !by_token {
             let request = Request {

@@ -4,7 +4,7 @@
 //! that relies on it. A driver that stores the changes in order, and hands the result back at the next start, gets a phone
 //! that accepts nothing twice and forgets no grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Memory {
     pub contacts: Contacts,
     /// The owner's own names for people.
     pub names: BTreeMap<Did, String>,
+    /// Whom the owner wants to hear nothing from.
+    pub blocked: BTreeSet<Did>,
     /// What those said who ask for permission to call: claims (FC-2). By the introduction's id.
     pub requests: BTreeMap<Ulid, Request>,
     /// Held messages accepted, and until when each must be refused (RPL-6), in Unix seconds. They come one by one
@@ -32,7 +34,11 @@ impl Memory {
     /// What two programs of one owner made of `base`, together: entry by entry, what `mine` changed, and otherwise `theirs`.
     #[must_use]
     pub fn merge(base: &Self, mine: &Self, theirs: Self) -> Self {
+        let mut blocked = theirs.blocked;
+        blocked.extend(mine.blocked.difference(&base.blocked).cloned());
+        blocked.retain(|identity| mine.blocked.contains(identity) || !base.blocked.contains(identity));
         Self {
+            blocked,
             contacts: Contacts::merge(&base.contacts, &mine.contacts, theirs.contacts),
             names: merge_entries(&base.names, &mine.names, theirs.names),
             requests: merge_entries(&base.requests, &mine.requests, theirs.requests),
@@ -80,6 +86,14 @@ mod tests {
         let theirs = names(&[(1, "they rename"), (2, "mine removes"), (4, "their way"), (6, "they add")]);
         let merged = names(&[(1, "they rename"), (4, "my way"), (5, "I add"), (6, "they add")]);
         assert_eq!(Memory::merge(&base, &mine, theirs), merged);
+    }
+
+    #[test]
+    fn a_merge_blocks_whom_either_blocked_and_nobody_whom_either_let_go() {
+        let did = |n: u8| SecretKey::from_bytes(&[n; 32]).did();
+        let blocking = |of: &[u8]| Memory { blocked: of.iter().map(|n| did(*n)).collect(), ..Memory::default() };
+        let merged = Memory::merge(&blocking(&[1, 2, 3]), &blocking(&[1, 3, 4]), blocking(&[1, 2, 5]));
+        assert_eq!(merged, blocking(&[1, 4, 5]));
     }
 
     #[test]

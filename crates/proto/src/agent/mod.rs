@@ -112,6 +112,9 @@ pub enum Misuse {
     /// So much is watched that another watch would be a fault.
     #[error("too many watches at once")]
     TooManyWatches,
+    /// So many are blocked that another one would be a fault.
+    #[error("too many are blocked")]
+    TooManyBlocked,
     /// The text is longer than the message may be.
     #[error("the text is too long for its message")]
     TooLong,

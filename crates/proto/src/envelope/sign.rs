@@ -1,11 +1,14 @@
 //! Making envelopes.
 
-use crate::identity::{KeyId, SecretKey, header};
+use crate::identity::{DeviceKey, KeyId, SecretKey, header};
 use crate::wire::{Envelope, Kind, Message, base64url};
 
 /// A key with its name, and the delegations that show for whom it may speak.
+///
+/// With an [external](DeviceKey::External) key what it makes is [`Unsigned`](crate::wire::Unsigned): complete but for the
+/// signature, so that it verifies nowhere until the key's keeper has signed it.
 pub struct Signer {
-    key: SecretKey,
+    key: DeviceKey,
     kid: KeyId,
     delegations: Vec<Envelope>,
     /// The encoded headers, which hardly ever change.
@@ -16,7 +19,8 @@ pub struct Signer {
 impl Signer {
     /// Signs with `key`, which `kid` names, and presents `delegations` where a receiver may need them.
     #[must_use]
-    pub fn new(key: SecretKey, kid: KeyId, delegations: Vec<Envelope>) -> Self {
+    pub fn new(key: impl Into<DeviceKey>, kid: KeyId, delegations: Vec<Envelope>) -> Self {
+        let key = key.into();
         let plain = base64url::encode(header(&kid).as_bytes());
         let delegated = base64url::encode(full_header(&kid, &delegations, None).as_bytes());
         Self { key, kid, delegations, plain, delegated }

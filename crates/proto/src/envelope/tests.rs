@@ -204,7 +204,7 @@ fn pipe_4_an_offerless_invite_is_answered_with_what_it_lacks() {
         .replace("\"bye\"", "\"invite\"")
         .replace(&format!("\"session\":\"{}\",\"reason\":\"user.hangup\"", bye.session), "\"transports\":[]");
     let header = crate::identity::header(signer.kid());
-    let frame = Envelope::seal(&base64url::encode(header.as_bytes()), &payload, |bytes| key(1).sign(bytes)).text();
+    let frame = Envelope::seal(&base64url::encode(header.as_bytes()), &payload, |bytes| Some(key(1).sign(bytes))).text();
     let verdict = verify(&mut verifier(), &frame, NOW).expect_err("no offer");
     assert_eq!((verdict.code, verdict.reason.clone()), (Code::SchemaInvalid, None));
     assert_eq!(verdict.answer(), Some(Reason::MEDIA_OFFER_REQUIRED));

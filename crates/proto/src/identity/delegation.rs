@@ -30,6 +30,8 @@ impl Delegation {
     pub const SIGNALING: &'static str = "dsip.signaling";
     /// The capability to hold interactive sessions.
     pub const INTERACTIVE_MEDIA: &'static str = "dsip.media.interactive";
+    /// What a phone's device is allowed: all that this version has.
+    pub const PHONE: [&'static str; 2] = [Self::SIGNALING, Self::INTERACTIVE_MEDIA];
 
     /// Signs it with a key of the subject (DEL-1).
     ///
@@ -39,7 +41,7 @@ impl Delegation {
         let protected = base64url::encode(header(kid).as_bytes());
         #[expect(clippy::expect_used, reason = "strings and integers always serialise")]
         let payload = serde_json::to_string(self).expect("plain data serialises");
-        Envelope::seal(&protected, &payload, |bytes| key.sign(bytes))
+        Envelope::seal(&protected, &payload, |bytes| Some(key.sign(bytes)))
     }
 
     /// What an envelope claims as a delegation, unverified: for showing one's own, and for saying what does not fit.

@@ -19,6 +19,18 @@ const MAX_MULTIBASE: usize = 64;
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
+/// The key that signs for a device: held here, or kept by whoever drives us, out of our reach.
+///
+/// What an external key has to sign leaves [`Unsigned`](crate::wire::Unsigned), and the driver completes it. No rule depends on
+/// which of the two it is.
+#[derive(Debug, Clone)]
+pub enum DeviceKey {
+    /// Held in this memory.
+    Held(SecretKey),
+    /// Known by its public half alone.
+    External(PublicKey),
+}
+
 /// A key that checks signatures.
 ///
 /// It may name no point of the curve, or a weak one: the contract resolves any 32 octets (ID-12), and such a key simply
@@ -84,6 +96,38 @@ impl SecretKey {
     #[must_use]
     pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
         self.0.sign(bytes).to_bytes()
+    }
+}
+
+impl DeviceKey {
+    /// The key that checks what this one signs.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        match self {
+            Self::Held(key) => key.public(),
+            Self::External(key) => *key,
+        }
+    }
+
+    /// The `did:key` of this key.
+    #[must_use]
+    pub fn did(&self) -> Did {
+        self.public().did()
+    }
+
+    /// Signs `bytes`, if the key is here.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> Option<[u8; 64]> {
+        match self {
+            Self::Held(key) => Some(key.sign(bytes)),
+            Self::External(_) => None,
+        }
+    }
+}
+
+impl From<SecretKey> for DeviceKey {
+    fn from(key: SecretKey) -> Self {
+        Self::Held(key)
     }
 }
 

@@ -6,13 +6,16 @@
 
 mod delegation;
 mod document;
+mod fingerprint;
 mod key;
 mod rotation;
+pub mod seal;
 mod web;
 
 pub use delegation::{Delegation, delegate};
 pub use document::{Document, DocumentError, Documents, Method, Service};
-pub use key::{KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
+pub use fingerprint::fingerprint;
+pub use key::{DeviceKey, KeyId, KeyIdError, PublicKey, PublicKeyError, SecretKey};
 pub use rotation::{RotationError, SuccessionError, check_rotation, rotate, successor};
 pub use web::{WebDidError, document_url};
 

@@ -78,7 +78,7 @@ pub fn rotate(
         devices: Some(devices).filter(|devices| !devices.is_empty()),
     };
     let protected = base64url::encode(header(kid).as_bytes());
-    Some(Envelope::seal(&protected, &Message::from(rotation).to_json(), |bytes| key.sign(bytes)))
+    Some(Envelope::seal(&protected, &Message::from(rotation).to_json(), |bytes| Some(key.sign(bytes))))
 }
 
 /// NAM-4: the key that takes the place of `current` in the document of its DID, by a record that was verified against that

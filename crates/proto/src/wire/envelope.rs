@@ -23,6 +23,13 @@ pub struct Envelope {
     signature: String,
 }
 
+/// The text of an envelope whose signature is still to be made, by a key that is kept elsewhere (decision 0023).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsigned {
+    /// Header and payload with the dot between them: what is signed (ENV-4).
+    input: String,
+}
+
 /// The text is not an envelope (ENV-1, ENV-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an envelope: it has to be an object of exactly three base64url strings")]
@@ -48,14 +55,15 @@ impl Envelope {
         }
     }
 
-    /// Puts an encoded header and a payload together and has their signature input signed (ENV-4).
-    pub(crate) fn seal(protected: &str, payload: &str, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Self {
+    /// Puts an encoded header and a payload together and has their signature input signed (ENV-4). Without a signature the
+    /// result is [`Unsigned`].
+    pub(crate) fn seal(protected: &str, payload: &str, sign: impl FnOnce(&[u8]) -> Option<[u8; 64]>) -> Self {
         let mut input = String::with_capacity(protected.len() + payload.len() * 4 / 3 + 8);
         input.push_str(protected);
         let dot = input.len();
         input.push('.');
         base64url::encode_into(payload.as_bytes(), &mut input);
-        let signature = base64url::encode(&sign(input.as_bytes()));
+        let signature = sign(input.as_bytes()).map(|signature| base64url::encode(&signature)).unwrap_or_default();
         let payload = input.split_off(dot + 1);
         input.truncate(dot);
         Self { protected: input, payload, signature }
@@ -114,6 +122,30 @@ impl Envelope {
     }
 }
 
+impl Unsigned {
+    /// Reads back what a signer with an external key made. `None` for everything else, a signed frame above all.
+    #[must_use]
+    pub fn of(frame: &str) -> Option<Self> {
+        let parts = frame.strip_prefix("{\"protected\":\"")?.strip_suffix("\",\"signature\":\"\"}")?;
+        let (protected, payload) = parts.split_once("\",\"payload\":\"")?;
+        Some(Self { input: format!("{protected}.{payload}") })
+    }
+
+    /// The bytes to sign (ENV-4).
+    #[must_use]
+    pub fn input(&self) -> &str {
+        &self.input
+    }
+
+    /// The frame with its signature, as it may be sent.
+    #[must_use]
+    pub fn signed(&self, signature: &[u8; 64]) -> String {
+        let (protected, payload) = self.input.split_once('.').unwrap_or_default();
+        let (protected, payload) = (protected.to_owned(), payload.to_owned());
+        Envelope { protected, payload, signature: base64url::encode(signature) }.text()
+    }
+}
+
 impl fmt::Display for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
@@ -152,9 +184,26 @@ mod tests {
 
     #[test]
     fn env_11_size_is_the_length_of_the_text() {
-        let envelope = Envelope::seal("e30", "{\"a\":\"é\"}", |_| [7; 64]);
+        let envelope = Envelope::seal("e30", "{\"a\":\"é\"}", |_| Some([7; 64]));
         assert_eq!(envelope.size(), envelope.text().len());
         assert_eq!(Envelope::parse(&envelope.text()), Ok(envelope));
+    }
+
+    #[test]
+    fn env_4_an_external_key_signs_the_same_bytes_and_nothing_else_is_taken_for_unsigned() {
+        let held = Envelope::seal("e30", "{\"a\":\"é\"}", |_| Some([7; 64]));
+        let mut input = Vec::new();
+        let sealed = Envelope::seal("e30", "{\"a\":\"é\"}", |bytes| {
+            input = bytes.to_vec();
+            None
+        });
+        let frame = sealed.text();
+        assert!(Envelope::parse(&frame).is_err(), "before it is signed it is no envelope");
+        let unsigned = Unsigned::of(&frame).expect("unsigned");
+        assert_eq!(unsigned.input().as_bytes(), input);
+        assert_eq!(unsigned.signed(&[7; 64]), held.text());
+        assert_eq!(Unsigned::of(&held.text()), None);
+        assert_eq!(Unsigned::of("{}"), None);
     }
 
     #[test]

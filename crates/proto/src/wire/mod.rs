@@ -16,7 +16,7 @@ pub mod token;
 mod ulid;
 
 pub use did::{Did, DidSyntaxError};
-pub use envelope::{Envelope, EnvelopeSyntaxError};
+pub use envelope::{Envelope, EnvelopeSyntaxError, Unsigned};
 pub use field::{Field, SchemaError};
 pub use message::{Kind, Message};
 pub use reason::Reason;

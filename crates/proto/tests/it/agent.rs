@@ -71,7 +71,7 @@ impl Bench {
     fn new(owner: &Person, policy: Policy, publish: bool) -> Self {
         let identity = Identity {
             did: owner.did(),
-            device: owner.device.clone(),
+            device: owner.device.clone().into(),
             delegations: vec![owner.delegation()],
             name: Some("Bob".into()),
         };
@@ -565,7 +565,7 @@ fn rpl_6_what_must_be_refused_after_a_restart_is_stored_before_it_acts() {
     });
     let memory = Memory { seen: vec![held.expect("stored")], ..bench.agent.memory().clone() };
     let identity =
-        Identity { did: bob.did(), device: bob.device.clone(), delegations: vec![bob.delegation()], name: None };
+        Identity { did: bob.did(), device: bob.device.clone().into(), delegations: vec![bob.delegation()], name: None };
     let config = Config { identity, policy: Policy::default(), node: Some(relay()), publish: false, memory };
     let now = bench.now.later(Duration::from_secs(5));
     let agent = Agent::new(config, Seed::new([8; 32]), now);
@@ -644,7 +644,7 @@ fn ws_23_what_was_to_be_said_during_an_outage_is_said_after_it() {
 #[test]
 fn a_call_tries_the_places_it_was_given_in_order_and_says_when_none_is_left() {
     let alice = Person::new(1);
-    let identity = Identity { did: alice.device(), device: alice.device.clone(), delegations: Vec::new(), name: None };
+    let identity = Identity { did: alice.device(), device: alice.device.clone().into(), delegations: Vec::new(), name: None };
     let config = Config { identity, policy: Policy::default(), node: None, publish: false, memory: Memory::default() };
     let agent = Agent::new(config, Seed::new([1; 32]), START);
     let mut bench = Bench { agent, now: START, rng: Seed::new([2; 32]).into_rng(), outputs: Vec::new() };

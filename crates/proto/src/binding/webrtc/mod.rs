@@ -17,6 +17,7 @@
 mod candidates;
 mod check;
 mod codec;
+mod describe;
 mod pace;
 mod renegotiation;
 mod role;
@@ -25,6 +26,7 @@ mod sdp;
 pub use candidates::{CANDIDATES_TOLERATED, Exchange, INFOS_TOLERATED, Ignored, Input, LOCAL_CANDIDATES, Output, Side};
 pub use check::{Applies, Code, Described, Description, Refusal, answer, offer, update};
 pub use codec::Codec;
+pub use describe::{Indescribable, describe_answer, describe_offer};
 pub use pace::Pacer;
 pub use renegotiation::{Change, Credentials, Renegotiation, Step};
 pub use role::{DtlsRole, Roles, roles};

@@ -55,6 +55,9 @@ export function basisWords(basis: Basis | undefined, known: boolean): BasisWords
   if (basis?.kind === 'domain' && basis.domain !== undefined) {
     return { look: known ? 'known' : 'domain', text: t('basis.domain', { domain: isolate(basis.domain) }) };
   }
+  if (basis?.kind === 'gateway') {
+    return { look: 'unknown', text: t('basis.gateway', { text: isolate(basis.text) }) };
+  }
   if (basis?.kind === 'other') {
     return { look: known ? 'known' : 'unknown', text: t('basis.other', { text: isolate(basis.text) }) };
   }
@@ -150,12 +153,12 @@ export function contactNamed(contact: Contact): Named {
 }
 
 /** The party of a call, or what is known before anybody answered. */
-export function partyOf(call: { readonly party: Party | undefined; readonly identity: Did }, contact: Contact | undefined): Party {
+export function partyOf(call: { readonly party: Party | undefined; readonly identity: Did; readonly claimedName: string | undefined }, contact: Contact | undefined): Party {
   return (
     call.party ?? {
       identity: call.identity,
       device: call.identity,
-      claimedName: undefined,
+      claimedName: call.claimedName,
       contactName: contact?.name,
       known: contact !== undefined,
       basis: basisOf(call.identity),

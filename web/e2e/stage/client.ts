@@ -203,6 +203,7 @@ class StageCall extends Cast {
   state = this.setting.state;
   readonly identity = this.setting.who;
   readonly party = party(this.setting.who, this.setting.claimed);
+  readonly claimedName = this.setting.claimed;
   answeredBy: string | undefined = 'user';
   screening: Call['screening'] = 'none';
   readonly startedAt = Date.now() - 140_000;

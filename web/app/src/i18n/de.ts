@@ -112,6 +112,7 @@ export const de = {
   'basis.self': 'Selbst gemachter Schlüssel; niemand bürgt für den Namen',
   'basis.self.contact': 'Der Schlüssel, den du kennst',
   'basis.domain': 'Domain geprüft: {domain}',
+  'basis.gateway': 'Aus dem Telefonnetz: {text}',
   'basis.other': 'Ungewöhnliche Identität: {text}',
   'basis.claimed': '„{name}“',
 

@@ -109,6 +109,7 @@ export const en = {
   'basis.self': 'Self-made key; nobody vouches for the name',
   'basis.self.contact': 'The key you know them by',
   'basis.domain': 'Domain verified: {domain}',
+  'basis.gateway': 'From the telephone network: {text}',
   'basis.other': 'Unusual identity: {text}',
   'basis.claimed': '“{name}”',
 

@@ -100,7 +100,7 @@ export class Page {
 
 export class Town extends Page {
   static async build() {
-    const town = new Town();
+    const town = new this();
     town.dir = mkdtempSync(join(tmpdir(), "dsip-web-"));
     town.running = [];
     const [cert, key] = [join(town.dir, "cert.pem"), join(town.dir, "key.pem")];

@@ -242,7 +242,7 @@ async fn phone(world: &World, seed: u8) -> (Phone, Events) {
     let delegation: Envelope =
         delegate(&identity, &identity.public().kid(), &device.did(), &capabilities, now - 60, until);
     let config = Config {
-        identity: Identity { did: identity.did(), device, delegations: vec![delegation], name: None },
+        identity: Identity { did: identity.did(), device: device.into(), delegations: vec![delegation], name: None },
         policy: Policy::default(),
         node: Some(world.node.ready().url().parse().expect("a target")),
         publish: false,

@@ -59,8 +59,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "chaos",
-        takes: "[--minutes N] [--seed S]",
-        does: "a node and phones under random faults; --json, --rounds N; needs root",
+        takes: "[--minutes N|--once]",
+        does: "a node and phones under random faults; --seed S, --only WORDS, --json; needs root",
         run: suite::chaos,
     },
     Command {

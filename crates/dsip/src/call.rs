@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dsip_endpoint::phone::{Audio, Event, Phone, Side};
+use dsip_proto::agent::Policy;
 use dsip_proto::wire::{Reason, Ulid};
 use tokio::time::{Instant, sleep_until};
 
@@ -52,10 +53,12 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         return Err(Failure::usage("--audio-out", STANDARD_OUTPUT, "record to a file, or use exec:COMMAND"));
     }
     let teller = Teller::new(out);
-    let config = match args.identity {
+    let mut config = match args.identity {
         Some(Identity::Ephemeral) => globals.stranger().await?,
         None => globals.owner().await?,
     };
+    // One call at a time: whoever calls meanwhile hears that I am busy.
+    config.policy = Policy { calls: 1, ..config.policy };
     let (phone, mut events) = Phone::start(config, globals.network().await?)?;
     let located = locate(&phone, &args.target).await?;
     if located.did == *phone.did() {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dsip_endpoint::home::Home;
@@ -162,7 +162,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         }
         _ => Output::new(json).failed(&mistake(&error)),
     };
-    let plain = Cli::command();
+    let plain = without_empty(Cli::command());
     let mut matches = plain.clone().try_get_matches_from(&line).map_err(show)?;
     let Some(node_matches) = matches.subcommand_matches("node") else {
         return Cli::from_arg_matches(&matches).map_err(show);
@@ -178,6 +178,18 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
         args.settings = node::settings::effective(&plain, with_file.as_ref(), &matches);
     }
     Ok(cli)
+}
+
+/// The same command, to which environment variables that are set to nothing are not set: service managers and containers
+/// have no other way to say so.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let says_something = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_none_or(|value| !value.is_empty())
+    };
+    command
+        .mut_args(|arg| if says_something(&arg) { arg } else { arg.env(Resettable::Reset) })
+        .mut_subcommands(without_empty)
 }
 
 /// What an environment variable or a file may set a switch to: 1, true, yes, on, or the opposite.

@@ -147,6 +147,9 @@ struct Scannable {
     event: &'static str,
     did: Did,
     link: String,
+    /// The same for those who have no program for links, if my node serves a phone to browsers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    web: Option<String>,
     #[serde(skip)]
     picture: String,
 }
@@ -288,10 +291,11 @@ fn show_link(globals: &Globals, out: &Output, args: &Qr) -> Result<(), Failure> 
         link.dht.clone_from(&globals.dht);
         link.name = profile.name;
     }
+    let web = link.nodes.first().and_then(link::Node::page).map(|page| link.on(&page));
     let link = link.to_string();
     let picture =
         qr::picture(&link).map_err(|error| Failure::usage("the link", error, "use --bare, or give fewer --dht"))?;
-    out.event(&Scannable { event: "link", did, link, picture });
+    out.event(&Scannable { event: "link", did, link, web, picture });
     Ok(())
 }
 
@@ -419,7 +423,8 @@ impl fmt::Display for Me {
 
 impl fmt::Display for Scannable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}", self.picture, self.link)
+        write!(f, "{}\n{}", self.picture, self.link)?;
+        self.web.iter().try_for_each(|web| write!(f, "\n\nfor a browser, if the node serves one a phone:\n{web}"))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::cli::Globals;
 use crate::end::End;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::phone::locate;
+use crate::phone::{locate, occupied};
 use crate::words::Teller;
 
 /// How long a relay may take to accept an introduction.
@@ -49,6 +49,10 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
                 let Some(event) = event else { break Exit::NotSo };
                 match &event {
                     Event::Online { .. } | Event::Offline { .. } => continue,
+                    Event::Aside { company } if !asked => {
+                        phone.stop().await;
+                        return Err(occupied(*company));
+                    }
                     Event::Unreachable { call, why } if *call == introduction => {
                         phone.stop().await;
                         return Err(unreachable(&args.target, why));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use dsip_endpoint::phone::{Event, Events, Phone};
+use dsip_endpoint::phone::{Company, Event, Events, Phone};
 use dsip_proto::relay::host::LONGEST_CODE;
 use dsip_proto::wire::{Did, Ulid};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::phone::occupied;
 
 /// How long my node may take to say that it is so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,14 +46,15 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let did = phone.did().clone();
     phone.stop().await;
     match answer {
-        Ok(Some(true)) => {
+        Ok(Err(company)) => Err(occupied(company)),
+        Ok(Ok(Some(true))) => {
             out.event(&Joined { event: "joined", did });
             Ok(Exit::Done)
         }
-        Ok(Some(false)) => {
+        Ok(Ok(Some(false))) => {
             Err(Failure::new(Exit::Refused, "CODE", "it opens nothing at this node", "ask the operator for another"))
         }
-        Ok(None) | Err(_) => {
+        Ok(Ok(None)) | Err(_) => {
             Err(Failure::new(Exit::Unreachable, "--node", "my node did not answer", "check --node, or try again"))
         }
     }
@@ -68,13 +70,15 @@ fn code(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether the node took the invitation; nothing if it does not say.
-async fn answer(events: &mut Events, watch: Ulid) -> Option<bool> {
-    loop {
-        match events.next().await? {
-            Event::Told { watch: id, .. } if id == watch => return Some(true),
-            Event::WatchEnded { watch: id, reason } if id == watch => return reason.map(|_| false),
+/// Whether the node took the invitation; nothing if it does not say, and an error if it could not be asked.
+async fn answer(events: &mut Events, watch: Ulid) -> Result<Option<bool>, Company> {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Told { watch: id, .. } if id == watch => return Ok(Some(true)),
+            Event::WatchEnded { watch: id, reason } if id == watch => return Ok(reason.map(|_| false)),
+            Event::Aside { company } => return Err(company),
             _ => {}
         }
     }
+    Ok(None)
 }

@@ -90,7 +90,7 @@ fn log_to_stderr(command: &Command) -> Result<(), Failure> {
     let wrong = |error| Failure::usage("DSIP_LOG", error, "write error, warn, info, debug, trace, or dsip_node=debug");
     let (filter, as_json) = match command {
         Command::Node(args) => args.logging(),
-        _ => (&*std::env::var("DSIP_LOG").unwrap_or_else(|_| "error".into()), false),
+        _ => (&*std::env::var("DSIP_LOG").ok().filter(|filter| !filter.is_empty()).unwrap_or("error".into()), false),
     };
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(wrong)?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use dsip_endpoint::home::Home;
 use dsip_endpoint::link::Target;
 use dsip_endpoint::media;
-use dsip_endpoint::phone::{Config, Error, Identity, JoinError, Network, Phone};
+use dsip_endpoint::phone::{Company, Config, Error, Identity, JoinError, Network, Phone};
 use dsip_endpoint::resolve::{self, Located, Resolver};
 use dsip_endpoint::tls::{Expect, Roots};
 use dsip_proto::agent::Policy;
 
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
+
+/// Whoever calls while a command is at work that answers nobody hears that I am busy.
+const NOBODY_ANSWERS: Policy = Policy { first_contact: false, do_not_disturb: false, calls: 0 };
 
 impl Globals {
     /// Access to the network, as the flags say.
@@ -68,7 +71,7 @@ impl Globals {
         let did = profile.identity.ok_or_else(|| Failure::home("device", "nobody has delegated to it yet", remedy))?;
         let identity =
             Identity { did, device: home.device()?.into(), delegations: home.delegations()?, name: profile.name };
-        Ok(Config { identity, policy: Policy::default(), home: Some(home), ..self.stranger().await? })
+        Ok(Config { identity, policy: NOBODY_ANSWERS, home: Some(home), ..self.stranger().await? })
     }
 
     /// A phone of nobody in particular: a fresh identity.
@@ -93,6 +96,17 @@ pub(crate) fn owner_of(home: Home) -> Result<Config, Failure> {
         home: Some(home),
         media: dsip_endpoint::media::Config::default(),
     })
+}
+
+/// Why a command that is done in a moment is not done now: another program of the home has the connection.
+pub(crate) fn occupied(company: Company) -> Failure {
+    let (wrong, remedy) = match company {
+        Company::InCall => ("another program of this home is in a call", "try again when it is over"),
+        Company::Newer => {
+            ("another program of this home was started later and goes first", "try again when it has ended")
+        }
+    };
+    Failure::home("--home", wrong, remedy)
 }
 
 /// Reads what the person typed and finds what is known about it.

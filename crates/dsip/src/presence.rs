@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::phone::occupied;
 use crate::words::Teller;
 
 /// How long my node may take to say that it is so.
@@ -82,19 +83,20 @@ pub(crate) async fn outcome(
         while let Some(event) = events.next().await {
             match &event {
                 Event::Online { .. } => {}
+                Event::Aside { company } => return Err(occupied(*company)),
                 event => teller.event(event),
             }
             match event {
-                Event::Told { watch: id, told, .. } if id == watch && done(&told) => return Exit::Done,
+                Event::Told { watch: id, told, .. } if id == watch && done(&told) => return Ok(Exit::Done),
                 Event::WatchEnded { watch: id, reason } if id == watch => {
-                    return if reason.is_some() { Exit::Refused } else { Exit::Unreachable };
+                    return Ok(if reason.is_some() { Exit::Refused } else { Exit::Unreachable });
                 }
-                Event::Reported { .. } => return Exit::Refused,
+                Event::Reported { .. } => return Ok(Exit::Refused),
                 _ => {}
             }
         }
-        Exit::NotSo
+        Ok(Exit::NotSo)
     };
     let unheard = |_| Failure::new(Exit::Unreachable, "--node", "my node did not answer", "check --node, or try again");
-    timeout(PATIENCE, hear).await.map_err(unheard)
+    timeout(PATIENCE, hear).await.map_err(unheard)?
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::cli::Globals;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Style};
+use crate::phone::occupied;
 use crate::words::Teller;
 
 /// How long my node may take to answer before an answer to a request is given up.
@@ -103,18 +104,20 @@ async fn answering(globals: &Globals, id: &str) -> Result<(Ulid, Phone), Failure
     let (phone, mut events) = Phone::start(config, globals.network().await?)?;
     match timeout(ONLINE, online(&mut events)).await {
         Ok(Ok(())) => Ok((id, phone)),
-        Ok(Err(why)) => Err(Failure::new(Exit::Unreachable, "--node", why, "check that the node runs")),
+        Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::new(Exit::Unreachable, "--node", "it does not answer", "check that the node runs")),
     }
 }
 
-async fn online(events: &mut Events) -> Result<(), String> {
+async fn online(events: &mut Events) -> Result<(), Failure> {
+    let unreachable = |why: &str| Failure::new(Exit::Unreachable, "--node", why, "check that the node runs");
     while let Some(event) = events.next().await {
         match event {
             Event::Online { .. } => return Ok(()),
-            Event::Offline { why } => return Err(why),
+            Event::Offline { why } => return Err(unreachable(&why)),
+            Event::Aside { company } => return Err(occupied(company)),
             _ => {}
         }
     }
-    Err("the phone stopped".into())
+    Err(unreachable("the phone stopped"))
 }

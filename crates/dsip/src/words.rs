@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use dsip_endpoint::link::Transport;
-use dsip_endpoint::phone::{Event, Party, Record, Side, Suspicion};
+use dsip_endpoint::phone::{Company, Event, Party, Record, Side, Suspicion};
 use dsip_endpoint::resolve::{Located, Source};
 use dsip_media::stats::Report;
 use dsip_proto::wire::Reason;
@@ -163,6 +163,13 @@ fn line(event: &Event) -> Option<(Line, Style)> {
         }
         Event::Offline { why } => {
             line("offline", json!({ "why": why }), format!("{why}; trying again"), Style::Doubtful)
+        }
+        Event::Aside { company } => {
+            let (why, words) = match company {
+                Company::InCall => ("in-call", "another program of this home is in a call; waiting until it is over"),
+                Company::Newer => ("newer", "another program of this home goes first; waiting until it ends"),
+            };
+            line("aside", json!({ "why": why }), words.to_owned(), Style::Doubtful)
         }
         Event::Published { accepted } => line(
             "published",

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -47,6 +47,9 @@ const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 
 /// A PKCS#8 version 1 private key up to its 32 seed octets. RFC 8410, 7.
 const ED25519_PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// How long a certificate for browsers is good for. Some refuse one of more than 825 days, whoever vouches for it.
+const BROWSERS: Duration = Duration::from_secs(730 * 86_400);
 
 /// How many QUIC sessions a node remembers for 0-RTT, some 300 bytes each. A ticket is good for one use.
 const QUIC_SESSIONS: usize = 16_384;
@@ -82,6 +85,8 @@ pub enum TlsError {
 pub struct Certificate {
     own: Arc<CertifiedKey>,
     domain: Slot,
+    /// For those who cannot check an Ed25519 key, as long as there is none for the domain.
+    browsers: Slot,
     /// The answer to a certificate authority that asks whose the domain is.
     challenge: Slot,
 }
@@ -106,17 +111,8 @@ impl Certificate {
     pub fn self_signed(seed: &[u8; 32], name: &str, hosts: &[String]) -> Result<Self, TlsError> {
         let pkcs8 = PrivatePkcs8KeyDer::from([&ED25519_PKCS8[..], seed].concat());
         let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ED25519)?;
-        let mut names: Vec<String> = hosts.to_vec();
-        for name in ["localhost", "127.0.0.1", "::1"] {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
-        }
-        let mut params = rcgen::CertificateParams::new(names.clone())?;
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        // RFC 5280, A.1: ub-common-name. The name is for people; a long one is cut.
-        params.distinguished_name.push(rcgen::DnType::CommonName, name.chars().take(64).collect::<String>());
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let names = and_loopback(hosts);
+        let mut params = server_params(&names, name)?;
         params.use_authority_key_identifier_extension = true;
         // The key is the identity and lasts as long as it does. RFC 5280, 4.1.2.5: this date says "no expiration".
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -127,7 +123,7 @@ impl Certificate {
         params.serial_number = serial.finalize().get(..16).map(rcgen::SerialNumber::from_slice);
         let certificate = params.self_signed(&key)?;
         let own = CertifiedKey::from_der(vec![certificate.der().clone()], pkcs8.into(), &provider())?;
-        Ok(Self { own: Arc::new(own), domain: Slot::default(), challenge: Slot::default() })
+        Ok(Self { own: Arc::new(own), domain: Slot::default(), browsers: Slot::default(), challenge: Slot::default() })
     }
 
     /// Takes a certificate chain with its key from PEM files, as an operator with a domain has them, in the place of any before.
@@ -141,6 +137,43 @@ impl Certificate {
         let certified = CertifiedKey::from_der(certificates(chain)?, key, &provider())?;
         put(&self.domain, Some(certified));
         Ok(())
+    }
+
+    /// Whether there is a certificate for the domain.
+    #[must_use]
+    pub fn shows_domain(&self) -> bool {
+        taken(&self.domain).is_some()
+    }
+
+    /// Makes a certificate that browsers can check and nobody vouches for, with a key of its own, both in PEM form: they refuse Ed25519
+    /// (WPH-55). `name` and `hosts` are those of [`self_signed`](Self::self_signed). It is good for two years from `now`, in Unix
+    /// seconds, as some refuse longer ones.
+    pub fn for_browsers(name: &str, hosts: &[String], now: u64) -> Result<String, TlsError> {
+        let key = rcgen::KeyPair::generate()?;
+        let mut params = server_params(&and_loopback(hosts), name)?;
+        // Clocks differ.
+        let from = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now.saturating_sub(86_400));
+        (params.not_before, params.not_after) = (from, from + BROWSERS);
+        let certificate = params.self_signed(&key)?;
+        Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
+    }
+
+    /// Shows what [`for_browsers`](Self::for_browsers) has made, from the file it is kept in, to those who can check nothing else. It has
+    /// to name all of `hosts`, and be good for a while after `now`; if it does not, nothing changes, and the answer is no.
+    pub fn show_browsers(&self, file: &Path, hosts: &[String], now: u64) -> Result<bool, TlsError> {
+        let pem = read(file)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(file.display().to_string()))?;
+        let certified = CertifiedKey::from_der(certificates(file)?, key, &provider())?;
+        let Some(leaf) = certified.cert.first() else { return Ok(false) };
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        let names_it = |host: &String| server_name(host).is_some_and(|name| verify_server_name(&parsed, &name).is_ok());
+        let is_good =
+            validity(leaf).is_some_and(|validity| validity.until >= now.saturating_add(BROWSERS.as_secs() / 8));
+        if !is_good || !and_loopback(hosts).iter().all(names_it) {
+            return Ok(false);
+        }
+        put(&self.browsers, Some(certified));
+        Ok(true)
     }
 
     /// How long the domain's certificate is good for, if there is one and its dates can be read.
@@ -225,6 +258,27 @@ impl Certificate {
     }
 }
 
+/// The names of a node's certificate: what it is called, and what it is called on its own machine.
+fn and_loopback(hosts: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = hosts.to_vec();
+    for name in ["localhost", "127.0.0.1", "::1"] {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// A server's certificate for these names, by itself.
+fn server_params(names: &[String], subject: &str) -> Result<rcgen::CertificateParams, rcgen::Error> {
+    let mut params = rcgen::CertificateParams::new(names)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    // RFC 5280, A.1: ub-common-name. The name is for people; a long one is cut.
+    params.distinguished_name.push(rcgen::DnType::CommonName, subject.chars().take(64).collect::<String>());
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
+}
+
 fn put(slot: &Slot, certificate: Option<CertifiedKey>) {
     *slot.write().unwrap_or_else(PoisonError::into_inner) = certificate.map(Arc::new);
 }
@@ -304,11 +358,15 @@ struct ByScheme(Certificate);
 
 impl ResolvesServerCert for ByScheme {
     fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let expects_key = client.signature_schemes().iter().all(|scheme| *scheme == SignatureScheme::ED25519);
+        let schemes = client.signature_schemes();
+        let expects_key = schemes.iter().all(|scheme| *scheme == SignatureScheme::ED25519);
+        let knows_key = schemes.contains(&SignatureScheme::ED25519);
         if client.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_ALPN) && offered.next().is_none()) {
             return taken(&self.0.challenge);
         }
-        Some(taken(&self.0.domain).filter(|_| !expects_key).unwrap_or_else(|| self.0.own.clone()))
+        let domain = taken(&self.0.domain).filter(|_| !expects_key);
+        let other = domain.or_else(|| taken(&self.0.browsers).filter(|_| !knows_key)); // WPH-55
+        Some(other.unwrap_or_else(|| self.0.own.clone()))
     }
 }
 

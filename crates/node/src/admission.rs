@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use dsip_proto::reach;
 use dsip_proto::relay::rate::{Buckets, Rate};
 use dsip_proto::time::Tick;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
 /// Addresses whose rates are remembered at once.
@@ -18,6 +19,18 @@ const MOST_ADDRESSES: usize = 262_144;
 
 /// How long to wait when the system has no more file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted, as far as the system allows: after a restart all devices come at once.
+const BACKLOG: u32 = 4_096;
+
+/// Listens on `at`.
+pub(crate) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A node that was restarted need not wait until the connections of the one before it are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
 
 /// The next connection, whoever it is from. Nothing is lost if this is not waited for to its end.
 pub(crate) async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -241,6 +254,16 @@ mod tests {
         admission.bar(vec!["192.0.2.0/24".parse().expect("a network")]);
         assert!(admission.admit(address("192.0.2.1"), AT).is_none());
         assert!(admission.admit(address("192.0.3.1"), AT).is_some());
+    }
+
+    /// The backlog that is customary, 128, makes every connection after it wait for seconds.
+    #[tokio::test]
+    async fn many_connections_may_wait_to_be_accepted() {
+        let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("listens");
+        let at = listener.local_addr().expect("bound");
+        let connect = || std::net::TcpStream::connect_timeout(&at, Duration::from_secs(20)).expect("there is room");
+        let waiting: Vec<_> = (0..400).map(|_| connect()).collect();
+        assert_eq!(waiting.len(), 400);
     }
 
     #[test]

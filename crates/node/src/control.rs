@@ -74,6 +74,8 @@ pub enum Ask {
         max_connections: Option<usize>,
         /// See [`Allowance::max_connections_per_address`].
         max_connections_per_address: Option<usize>,
+        /// See [`Allowance::max_envelopes_per_device`].
+        max_envelopes_per_device: Option<u32>,
         /// See [`Allowance::max_envelopes`].
         max_envelopes: Option<u32>,
         /// See [`Allowance::max_invites`].
@@ -309,17 +311,25 @@ impl Control {
                 let barred = self.roster.barred().into_iter();
                 to_json(&barred.map(|(who, until)| Blocked { who, until }).collect::<Vec<_>>())
             }
-            Ask::Limits { max_connections, max_connections_per_address, max_envelopes, max_invites } => {
+            Ask::Limits {
+                max_connections,
+                max_connections_per_address,
+                max_envelopes_per_device,
+                max_envelopes,
+                max_invites,
+            } => {
                 let before = *self.limits.borrow();
                 let limits = Allowance {
                     max_connections: max_connections.unwrap_or(before.max_connections),
                     max_connections_per_address: max_connections_per_address
                         .unwrap_or(before.max_connections_per_address),
+                    max_envelopes_per_device: max_envelopes_per_device.unwrap_or(before.max_envelopes_per_device),
                     max_envelopes: max_envelopes.unwrap_or(before.max_envelopes),
                     max_invites: max_invites.unwrap_or(before.max_invites),
                 };
-                let (connections, each) = (limits.max_connections, limits.max_connections_per_address);
-                if connections == 0 || each == 0 || limits.max_envelopes == 0 || limits.max_invites == 0 {
+                let Allowance { max_connections, max_connections_per_address, .. } = limits;
+                let rates = [limits.max_envelopes_per_device, limits.max_envelopes, limits.max_invites];
+                if max_connections == 0 || max_connections_per_address == 0 || rates.contains(&0) {
                     return Err("a limit of none would let nobody speak; 1 is the least".to_owned());
                 }
                 if limits != before {

@@ -13,17 +13,22 @@ mod acme;
 mod admission;
 mod certificate;
 pub mod control;
+mod front;
 mod home;
 mod http;
+mod lookup;
 mod memory;
 mod metrics;
 mod names;
 mod quic;
 mod relay;
 mod roster;
+mod routing;
 mod store;
+mod summary;
 mod turn;
 mod wake;
+mod web;
 mod ws;
 
 use std::collections::BTreeSet;
@@ -32,6 +37,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use dsip_endpoint::dht::{self, Dht, Multiaddr};
@@ -60,6 +66,9 @@ pub use wake::Config as WakeConfig;
 
 /// How far beyond the signaling port a free one is looked for.
 const NEXT_PORTS: u16 = 64;
+
+/// The port that is not written.
+const HTTPS: u16 = 443;
 
 /// How long connections may take to say goodbye when the node stops.
 const GRACE: Duration = Duration::from_secs(3);
@@ -102,6 +111,8 @@ pub struct Config {
     pub elsewhere: Option<Target>,
     /// Whether only members are served: those whom the operator names, and who come with an invitation.
     pub closed: bool,
+    /// Whether browsers get the web phone.
+    pub web: bool,
     /// Where metrics and health are served over plain HTTP; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// Connections.
@@ -130,6 +141,7 @@ impl Config {
             allow_private: false,
             elsewhere: None,
             closed: false,
+            web: true,
             metrics: None,
             limits: Limits::default(),
             relay: host::Config::default(),
@@ -163,6 +175,13 @@ impl Config {
         }
         Ok(())
     }
+
+    /// The TCP ports that the operator chose for something. What picks a port by itself leaves them alone, whichever of the
+    /// two comes first.
+    fn chosen_tcp(&self) -> BTreeSet<u16> {
+        let chosen = [self.dht, self.turn.tcp, self.turn.tls, self.metrics];
+        chosen.into_iter().flatten().map(|at| at.port()).filter(|port| *port != 0).collect()
+    }
 }
 
 /// Whether two listeners would want the same: an address that stands for all of its family has each of them.
@@ -186,6 +205,9 @@ pub struct Ready {
     pub stun: String,
     /// Where it relays media: TURN over UDP, TCP and TLS. Nothing if it does not.
     pub turn: Vec<String>,
+    /// The address of its web phone, if it serves one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web: Option<String>,
     /// Its certificate, in PEM form.
     pub ca: PathBuf,
     /// Where it shows metrics, if it does.
@@ -301,8 +323,10 @@ impl Node {
         if let Some(authority) = &authority {
             authority.show(&certificate);
         }
+        let for_browsers = certificate::for_browsers(certificate.clone(), &home, hosts.clone());
         let name = hosts.first().map_or_else(|| "localhost".to_owned(), |host| bracketed(host));
-        let turn = turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0).await?;
+        let turn =
+            turn::Listeners::open(&config.turn, stun, at, &hosts, config.listen.port() == 0, &config.chosen_tcp())?;
         let (stun_port, turn_ports) = (turn.stun_port(), turn.ports());
         let metrics = match config.metrics {
             Some(at) => Some(metrics::listen(at).await?),
@@ -315,6 +339,7 @@ impl Node {
             dht: dht.listening().first().map(ToString::to_string).unwrap_or_default(),
             stun: format!("stun:{name}:{stun_port}"),
             turn: turn_ports.map(|ports| turn_urls(&name, ports)).unwrap_or_default(),
+            web: config.web.then(|| web_url(&config, &name, at.port())),
             ca: home.certificate(),
             metrics: metrics
                 .as_ref()
@@ -350,9 +375,11 @@ impl Node {
         let allowance = Allowance {
             max_connections: rules.max_connections,
             max_connections_per_address: config.limits.per_address,
+            max_envelopes_per_device: per_minute(rules.rates.devices),
             max_envelopes: per_minute(rules.rates.envelopes),
             max_invites: per_minute(rules.rates.invites),
         };
+        let lookups = resolver.clone();
         let (relay, counts) = relay::start(
             &mut tasks,
             rules,
@@ -365,13 +392,28 @@ impl Node {
         home.write_certificate(&certificate.pem())?;
         let health = metrics::Health::new(counts.clone());
         let admission = admission::Admission::new(config.limits);
-        let about: Arc<str> = format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss).into();
+        let domain = names.as_ref().map(|names| names.domain().clone());
+        let about = lookup::About {
+            did: &ready.did,
+            wss: &ready.wss,
+            dht: &ready.dht,
+            domain: domain.as_ref().map(Domain::to_string),
+            web: ready.web.as_deref(),
+        };
+        let front = front::Front::new(
+            format!("A DSIP node: {}\nSignaling: {}\n", ready.did, ready.wss),
+            config.web.then(web::Phone::new),
+            lookup::Lookup::new(&about, dht.clone(), lookups),
+            health.clone(),
+            names.clone(),
+            domain.filter(|domain| domain.port() == HTTPS).map(|_| certificate.clone()),
+        );
         tasks.spawn(ws::serve(
             tcp,
             certificate.ws_server()?,
             admission.clone(),
             relay.clone(),
-            ws::Front { about, health: health.clone(), names: names.clone() },
+            Arc::new(front),
             stopping.clone(),
         ));
         if let Some(names) = names {
@@ -385,6 +427,8 @@ impl Node {
         tasks.spawn(until(stop.subscribe(), memory::give_back(counts.clone())));
         let started = Instant::now();
         let (drain, told_to_drain) = watch::channel(None);
+        tasks.spawn(until(media_stopping.clone(), summary::tell(counts.clone(), admission.clone())));
+        let shown_certificate = certificate.clone();
         let commands = control::listen(home.dir())
             .inspect_err(|error| tracing::warn!(%error, "there will be no admin commands"))
             .ok();
@@ -403,6 +447,7 @@ impl Node {
             started,
         };
         tasks.spawn(until(media_stopping.clone(), control.serve(commands)));
+        tasks.spawn(until(media_stopping.clone(), for_browsers));
         if let Some(files) = config.certificate {
             // Also while it drains: those who stay may have to come back.
             tasks.spawn(until(media_stopping.clone(), certificate::follow(certificate, files)));
@@ -414,7 +459,11 @@ impl Node {
                 health: health.clone(),
                 counts: counts.clone(),
                 turn: turn.clone(),
-                admission,
+                admission: admission.clone(),
+                dht: dht.clone(),
+                dht_peers: AtomicUsize::new(0),
+                certificate: shown_certificate,
+                store: home.dir().join(store::embedded::FILE),
                 started,
             };
             tasks.spawn(metrics::serve(listener, Arc::new(shown), media_stopping));
@@ -509,7 +558,7 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, std::net::UdpSocket), St
     let attempts = if at.port() == 0 { 16 } else { 1 };
     let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..attempts {
-        let tcp = TcpListener::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source })?;
+        let tcp = admission::listen(at).map_err(|source| StartError::Listen { at: at.to_string(), source })?;
         let bound = tcp.local_addr().map_err(|source| StartError::Listen { at: at.to_string(), source })?;
         match std::net::UdpSocket::bind(bound) {
             Ok(udp) => return Ok((tcp, udp)),
@@ -558,7 +607,8 @@ async fn start_dht(
         return Ok(start(at).await?);
     }
     let next = (1..=NEXT_PORTS).filter_map(|step| beside.port().checked_add(step));
-    for port in next.filter(|_| config.listen.port() != 0) {
+    let chosen = config.chosen_tcp();
+    for port in next.filter(|port| config.listen.port() != 0 && !chosen.contains(port)) {
         match start((beside.ip(), port).into()).await {
             Err(dht::Error::Listen(..)) => {}
             started => return Ok(started?),
@@ -593,6 +643,16 @@ fn turn_urls(host: &str, ports: Ports) -> Vec<String> {
     let tcp = ports.tcp.map(|port| url("turn", port, "tcp"));
     let tls = ports.tls.map(|port| url("turns", port, "tcp"));
     [udp, tcp, tls].into_iter().flatten().collect()
+}
+
+/// Where the web phone is. A browser takes the name of this machine for safer than its address: passkeys need a name.
+fn web_url(config: &Config, name: &str, port: u16) -> String {
+    let name = if matches!(name, "127.0.0.1" | "[::1]") { "localhost" } else { name };
+    match &config.domain {
+        Some(domain) if config.listen.port() != 0 => format!("https://{domain}/"),
+        _ if port == HTTPS => format!("https://{name}/"),
+        _ => format!("https://{name}:{port}/"),
+    }
 }
 
 /// A host as a URL has it.

@@ -29,15 +29,13 @@ use dsip_proto::identity::{Document, Documents, KeyId, PublicKey, Service, succe
 use dsip_proto::time::{Now, Seed};
 use dsip_proto::wire::token::{BindingId, ProfileId};
 use dsip_proto::wire::{Did, Message};
-use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::http::header::IF_NONE_MATCH;
 use url::form_urlencoded;
 
-use crate::http::{self, Page, Request};
+use crate::http::{self, Page, Request, StatusCode, header};
 use crate::relay::{Input, Relay};
 
 /// Names that one node takes. Its relay keeps a document for each.
@@ -304,6 +302,11 @@ impl Names {
         })
     }
 
+    /// Whose names they are.
+    pub(crate) fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
     /// What is answered to a request; nothing if the path is none of ours.
     ///
     /// NAM-1: whoever has no name, and what can be no name, get the same answer. Pages of any origin may read it, since phones run in
@@ -314,7 +317,7 @@ impl Names {
             "/.well-known/did.json" => Some(Page::ok(http::DID, self.own().to_json())),
             "/.well-known/webfinger" => match resource(uri.query().unwrap_or_default()) {
                 Some(asked) => self.webfinger(&asked).map(|answer| Page::ok(http::JRD, answer)),
-                None => Some(Page::status(http::BAD_REQUEST, "Which resource?\n")),
+                None => Some(Page::status(StatusCode::BAD_REQUEST, "Which resource?\n")),
             },
             path => {
                 let (name, what) = path.strip_prefix(USERS)?.rsplit_once('/').unwrap_or_default();
@@ -326,29 +329,29 @@ impl Names {
             }
         };
         let page = page.map(|page| fresh(request, page)).unwrap_or_else(Page::nothing);
-        Some(page.with("Access-Control-Allow-Origin", "*"))
+        Some(page.with(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
     }
 
-    /// What becomes of a request that brings something, if it is one of ours: a user's rotation record (NAM-3).
-    pub(crate) fn post(self: &Arc<Self>, request: &Request) -> Option<http::Work> {
-        let path = request.uri().path();
-        let name = path.strip_prefix(USERS)?.strip_suffix(ROTATION)?.strip_suffix('/')?.to_owned();
-        let names = self.clone();
-        Some(Box::new(move |record| {
-            let page = match names.register.rotate(&names.domain, &name, &record, clock::now()) {
-                Ok(_) => {
-                    names.changed.notify_one();
-                    Page::done()
-                }
-                Err(RegisterError::Record(why)) => Page::status(http::CONFLICT, &format!("{why}\n")),
-                Err(RegisterError::File(error)) => {
-                    tracing::error!(%error, "a key cannot be replaced");
-                    Page::status(http::UNAVAILABLE, "The register cannot be written.\n")
-                }
-                Err(_) => Page::nothing(),
-            };
-            page.with("Access-Control-Allow-Origin", "*")
-        }))
+    /// Whose rotation record a request brings, if it is one of ours (NAM-3).
+    pub(crate) fn rotated<'a>(&self, request: &'a Request) -> Option<&'a str> {
+        request.uri().path().strip_prefix(USERS)?.strip_suffix(ROTATION)?.strip_suffix('/')
+    }
+
+    /// What becomes of such a record. It may block.
+    pub(crate) fn rotate(&self, name: &str, record: &str) -> Page {
+        let page = match self.register.rotate(&self.domain, name, record, clock::now()) {
+            Ok(_) => {
+                self.changed.notify_one();
+                Page::done()
+            }
+            Err(RegisterError::Record(why)) => Page::status(StatusCode::CONFLICT, &format!("{why}\n")),
+            Err(RegisterError::File(error)) => {
+                tracing::error!(%error, "a key cannot be replaced");
+                Page::status(StatusCode::SERVICE_UNAVAILABLE, "The register cannot be written.\n")
+            }
+            Err(_) => Page::nothing(),
+        };
+        page.with(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
     }
 
     /// The documents that need no fetching.
@@ -478,11 +481,6 @@ fn fresh(request: &Request, page: Page) -> Page {
     if !page.is_ok() {
         return page;
     }
-    let hash = digest::digest(&digest::SHA256, page.body.as_bytes());
-    let tag: String = hash.as_ref().iter().take(12).map(|octet| format!("{octet:02x}")).collect();
-    let tag = format!("\"{tag}\"");
-    let known = request.headers().get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let is_known = known.flat_map(|value| value.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag);
-    let page = if is_known { Page::unchanged() } else { page };
-    page.with("ETag", &tag).with("Cache-Control", KEPT)
+    let tag = http::tag(&page.body);
+    page.tagged(request, &tag).with(header::CACHE_CONTROL, KEPT)
 }

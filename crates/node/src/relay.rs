@@ -1,13 +1,13 @@
 //! The one task that owns the rules: frames of all connections in, frames for all connections out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dsip_endpoint::clock;
-use dsip_endpoint::link::{self, Heard, Outbox, SendError, Stream};
+use dsip_endpoint::link::{self, Heard, Outbox, Stream};
 use dsip_endpoint::resolve::Resolver;
 use dsip_proto::identity::Document;
 use dsip_proto::relay::host::{self, Close, Conn, Event, Host, Output, Woken};
@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep};
 use crate::admission::Network;
 use crate::home::NodeHome;
 use crate::roster::Roster;
+use crate::routing::{Routes, Unread};
 use crate::store::{Progress, Store};
 use crate::wake::Pusher;
 use crate::{StartError, named};
@@ -84,6 +85,8 @@ pub struct Allowance {
     pub max_connections: usize,
     /// Connections from one address, or one IPv6 /64.
     pub max_connections_per_address: usize,
+    /// Envelopes of one device in a minute.
+    pub max_envelopes_per_device: u32,
     /// Envelopes of one identity in a minute.
     pub max_envelopes: u32,
     /// Invites of one identity in a minute.
@@ -148,6 +151,8 @@ pub(crate) struct Reasons {
     pub(crate) refused: BTreeMap<String, u64>,
     /// Verified envelopes that went no further.
     pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// What came too fast.
+    pub(crate) limited: BTreeMap<&'static str, u64>,
     /// Connections that the node closed.
     pub(crate) closed: BTreeMap<&'static str, u64>,
     /// What became of wakes.
@@ -165,6 +170,11 @@ impl Watch {
 
     pub(crate) fn reasons(&self) -> Reasons {
         self.lock().1.clone()
+    }
+
+    /// A connection is closed by the node, for this reason.
+    pub(crate) fn closing(&self, why: &'static str) {
+        *self.lock().1.closed.entry(why).or_default() += 1;
     }
 
     fn write(&self, counts: Counts) {
@@ -208,7 +218,7 @@ pub(crate) fn start(
     let relay = Relay { inputs: inputs.clone(), next: Arc::default() };
     let driver = Driver {
         host,
-        outboxes: HashMap::new(),
+        routes: Routes::new(),
         roster,
         counts: Counts::default(),
         shown: counts.clone(),
@@ -223,8 +233,7 @@ pub(crate) fn start(
 
 struct Driver {
     host: Host,
-    /// Where each connection comes from, and where it goes.
-    outboxes: HashMap<Conn, (IpAddr, Outbox)>,
+    routes: Routes,
     roster: Roster,
     counts: Counts,
     shown: Watch,
@@ -279,13 +288,8 @@ impl Driver {
             self.store.write(&mut self.writes);
             self.show();
         }
-        let conns: Vec<Conn> = self.outboxes.keys().copied().collect();
-        for (_, outbox) in self.outboxes.values() {
-            outbox.close(link::Close::GoingAway);
-        }
-        self.outboxes.clear();
         // What was on its way and is not acknowledged waits for the next start.
-        for conn in conns {
+        for conn in self.routes.end(link::Close::GoingAway) {
             self.host.handle(clock::now(), host::Input::Closed { conn }, &mut out);
             self.perform(&mut out);
         }
@@ -300,7 +304,7 @@ impl Driver {
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let input = match &input {
             Input::Connected { conn, from, at, outbox } => {
-                self.outboxes.insert(*conn, (*from, outbox.clone()));
+                self.routes.open(*conn, *from, outbox.clone());
                 host::Input::Connected { conn: *conn, from: *from, at: at.clone() }
             }
             Input::Heard { conn, heard: Heard::Frame(frame) } => host::Input::Received { conn: *conn, frame },
@@ -309,20 +313,15 @@ impl Driver {
                 host::Input::Reached { conn: *conn, number: *number }
             }
             Input::Closed { conn } => {
-                self.outboxes.remove(conn);
+                self.routes.ended(*conn);
                 host::Input::Closed { conn: *conn }
             }
             Input::Answer { did, document } => host::Input::Answer { did: did.clone(), document: document.clone() },
             Input::Woken { id, outcome } => host::Input::Woken { id: *id, outcome: *outcome },
             Input::Admit => host::Input::Admit(self.roster.admittance()),
-            Input::Shut(network) => {
-                // Each says itself that it has ended.
-                for (_, outbox) in self.outboxes.values().filter(|(from, _)| network.contains(*from)) {
-                    outbox.close(link::Close::Abuse);
-                }
-                return;
-            }
+            Input::Shut(network) => return self.routes.shut(|from| network.contains(from)),
             Input::Allow(allowed) => host::Input::Allow {
+                devices: Rate::per_minute(allowed.max_envelopes_per_device),
                 envelopes: Rate::per_minute(allowed.max_envelopes),
                 invites: Rate::per_minute(allowed.max_invites),
                 connections: allowed.max_connections,
@@ -337,42 +336,25 @@ impl Driver {
         for output in out.drain(..) {
             match output {
                 Output::Transmit { conn, session, frame } => {
-                    let Some((_, outbox)) = self.outboxes.get(&conn) else { continue };
-                    match outbox.send(session.map_or(Stream::Control, Stream::Session), frame) {
-                        Ok(()) | Err(SendError::Closed | SendError::TooLarge) => {}
-                        Err(SendError::Full) => {
-                            tracing::debug!(conn = conn.0, "cut off: what was sent is not being read");
-                            outbox.cut();
-                            self.counts.too_slow += 1;
-                            *self.shown.lock().1.closed.entry("not-reading").or_default() += 1;
-                        }
+                    let stream = session.map_or(Stream::Control, Stream::Session);
+                    if let Err(Unread) = self.routes.transmit(conn, stream, frame) {
+                        tracing::debug!(conn = conn.0, "cut off: what was sent is not being read");
+                        self.counts.too_slow += 1;
+                        self.shown.closing("not-reading");
                     }
                 }
                 Output::Close { conn, why } => {
                     tracing::debug!(conn = conn.0, ?why, "closing");
                     self.counts.too_slow += u64::from(why == Close::Unread);
-                    *self.shown.lock().1.closed.entry(word(why)).or_default() += 1;
-                    if let Some((_, outbox)) = self.outboxes.remove(&conn) {
-                        outbox.close(wire(why));
-                    }
+                    self.shown.closing(word(why));
+                    self.routes.close(conn, wire(why));
                 }
                 Output::Ask(did) => self.ask(did),
                 Output::Wake(push) => self.wake(push),
                 Output::Joined { identity, code } => self.roster.joined(&identity, &code),
                 Output::Write(write) => self.writes.push(write),
-                Output::Question { conn, number } => {
-                    if let Some((_, outbox)) = self.outboxes.get(&conn)
-                        && !outbox.ask(number)
-                    {
-                        // What is full of frames is not being read; what is closed is gone already.
-                        outbox.cut();
-                    }
-                }
-                Output::Vouch { conn, mark } => {
-                    if let Some((_, outbox)) = self.outboxes.get(&conn) {
-                        outbox.vouch(mark);
-                    }
-                }
+                Output::Question { conn, number } => self.routes.ask(conn, number),
+                Output::Vouch { conn, mark } => self.routes.vouch(conn, mark),
                 Output::Event(event) => self.count(&event),
             }
         }
@@ -436,13 +418,14 @@ impl Driver {
                 self.counts.woken += u64::from(*what == Woken::Sent);
                 *self.shown.lock().1.wakes.entry(what.as_str()).or_default() += 1;
             }
+            Event::Limited(limit) => *self.shown.lock().1.limited.entry(limit.as_str()).or_default() += 1,
             Event::Bound(_) | Event::Dequeued(_) => {}
         }
     }
 
     fn show(&mut self) {
         let Load { bound, live, held, .. } = self.host.load();
-        self.counts.connections = self.outboxes.len();
+        self.counts.connections = self.routes.links();
         self.counts.bound = bound;
         self.counts.attempts = live;
         self.counts.held = held;

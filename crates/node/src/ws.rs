@@ -1,7 +1,8 @@
-//! The listener of `ws/1.0`.
+//! The listener of HTTPS, and thus of `ws/1.0`.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use dsip_endpoint::clock;
@@ -17,27 +18,12 @@ use tokio_tungstenite::WebSocketStream;
 
 use crate::GRACE;
 use crate::admission::{self, Admission, Place};
+use crate::front::Front;
 use crate::http;
-use crate::metrics::{self, Health};
-use crate::names::Names;
 use crate::relay::{Input, Relay};
 
-/// What is said to those who come with a browser.
-#[derive(Clone)]
-pub(crate) struct Front {
-    pub(crate) about: Arc<str>,
-    pub(crate) health: Health,
-    pub(crate) names: Option<Arc<Names>>,
-}
-
-impl Front {
-    fn page(&self, request: &http::Request) -> Option<http::Page> {
-        match request.uri().path() {
-            "/" => Some(http::Page::ok(http::TEXT, self.about.to_string())),
-            path => metrics::health(path, &self.health).or_else(|| self.names.as_ref()?.page(request)),
-        }
-    }
-}
+/// What TLS keeps of an answer that its reader does not take (WPH-10).
+const UNREAD: usize = 16 * 1024;
 
 /// Accepts until the node stops, then waits for the connections to end.
 pub(crate) async fn serve(
@@ -45,7 +31,7 @@ pub(crate) async fn serve(
     tls: Arc<ServerConfig>,
     admission: Admission,
     relay: Relay,
-    front: Front,
+    front: Arc<Front>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -58,7 +44,9 @@ pub(crate) async fn serve(
         };
         // Dropping the socket is all the answer there is room for.
         let Some(place) = admission.admit(from.ip(), clock::now().tick) else { continue };
-        connections.spawn(connection(tcp, from, acceptor.clone(), relay.clone(), front.clone(), place));
+        // Boxed, so that its room is given back before the connection's long life begins.
+        let visit = Box::pin(handshake(tcp, from, acceptor.clone(), front.clone(), stopping.clone()));
+        connections.spawn(connection(visit, from, relay.clone(), place));
     }
     drop(listener);
     drop(relay);
@@ -66,16 +54,18 @@ pub(crate) async fn serve(
     drop(timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await);
 }
 
-async fn connection(tcp: TcpStream, from: SocketAddr, acceptor: TlsAcceptor, relay: Relay, front: Front, place: Place) {
-    let at = tcp.local_addr().ok().map(|at| at.to_string());
-    // Boxed, so that its room is given back before the connection's long life begins.
-    let handshake = Box::pin(timeout(HANDSHAKE_DEADLINE, handshake(tcp, acceptor, front)));
-    let socket = match handshake.await {
-        Ok(Ok(Some(socket))) => socket,
-        Ok(Ok(None)) => return,
-        Ok(Err(error)) => return tracing::debug!(%from, %error, "handshake failed"),
-        Err(_) => return tracing::debug!(%from, "handshake took too long"),
+async fn connection(
+    visit: Pin<Box<impl Future<Output = io::Result<Option<Socket>>>>>,
+    from: SocketAddr,
+    relay: Relay,
+    place: Place,
+) {
+    let socket = match visit.await {
+        Ok(Some(socket)) => socket,
+        Ok(None) => return,
+        Err(error) => return tracing::debug!(%from, %error, "handshake failed"),
     };
+    let at = socket.get_ref().get_ref().0.local_addr().ok().map(|at| at.to_string());
     let conn = relay.name();
     let (outbox, outgoing) = outbox();
     if relay.inputs.send(Input::Connected { conn, from: from.ip(), at, outbox }).await.is_err() {
@@ -89,14 +79,19 @@ async fn connection(tcp: TcpStream, from: SocketAddr, acceptor: TlsAcceptor, rel
     drop(place);
 }
 
+type Socket = WebSocketStream<Box<TlsStream<TcpStream>>>;
+
+/// Until there is a WebSocket, or the connection has had its answers.
 async fn handshake(
     tcp: TcpStream,
+    from: SocketAddr,
     acceptor: TlsAcceptor,
-    front: Front,
-) -> io::Result<Option<WebSocketStream<Box<TlsStream<TcpStream>>>>> {
+    front: Arc<Front>,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<Option<Socket>> {
     tcp.set_nodelay(true)?; // WS-9
     // Boxed, because every move from here on would leave a copy's room in the connection's task.
-    let secured = Box::new(acceptor.accept(tcp).await?);
-    let post = |request: &http::Request| front.names.as_ref()?.post(request);
-    http::accept(secured, |request| front.page(request), post).await
+    let mut secured = Box::new(timeout(HANDSHAKE_DEADLINE, acceptor.accept(tcp)).await??);
+    secured.get_mut().1.set_buffer_limit(Some(UNREAD));
+    http::serve(secured, from.ip(), front, stopping).await
 }

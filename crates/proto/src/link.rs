@@ -6,9 +6,13 @@
 //! scheme   DID       a node to dial (LNK-4)         that node's DID (LNK-5)   DHT peer (LNK-6)  a name (LNK-7)
 //! ```
 //!
+//! For those who have no program that knows the scheme, a link stands behind the address of a page that is a phone (WPH-20):
+//! `https://node.example/#dsip:did:key:z6Mk…`.
+//!
 //! A link is unsigned, so everything after the `?` is advice from whoever made the picture: it may save a look-up, it can
 //! not make a key valid (RES-3). Only the DID is the person. The rules `LNK-n` are in `docs/spec/discovery.md`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,6 +20,8 @@ use crate::wire::Did;
 
 /// LNK-1: a longer link is refused unread; it would not fit a QR code that a phone can scan either.
 pub const MAX_LEN: usize = 2048;
+/// A web link that is longer is refused unread: an escaped link, and the address before it.
+pub const MAX_WEB_LEN: usize = 2 * MAX_LEN;
 /// LNK-3: at most this many parameters, known and unknown together.
 pub const MAX_PARAMETERS: usize = 16;
 /// LNK-4, LNK-6: at most this many nodes, and as many DHT peers.
@@ -96,10 +102,26 @@ impl Link {
         Self { did, nodes: Vec::new(), dht: Vec::new(), name: None }
     }
 
-    /// Whether `text` claims to be a link, so that its mistakes should be reported as a link's.
+    /// Whether `text` claims to be a link or a web link, so that its mistakes should be reported as a link's.
     #[must_use]
     pub fn looks_like(text: &str) -> bool {
-        strip_scheme(text.trim()).is_some()
+        let text = text.trim();
+        strip_scheme(text).is_some() || of_web(text).is_some()
+    }
+
+    /// The web link to it, on the phone that `page` serves, the address of a node's page (WPH-20).
+    #[must_use]
+    pub fn on(&self, page: &str) -> String {
+        format!("{page}#{self}")
+    }
+}
+
+impl Node {
+    /// Where the node serves a phone to browsers, if it does (WPH-1).
+    #[must_use]
+    pub fn page(&self) -> Option<String> {
+        let (authority, _) = self.uri.strip_prefix("wss://")?.split_once('/')?;
+        Some(format!("https://{authority}/"))
     }
 }
 
@@ -108,6 +130,11 @@ impl FromStr for Link {
 
     fn from_str(text: &str) -> Result<Self, LinkError> {
         let text = text.trim();
+        if text.len() > MAX_WEB_LEN {
+            return Err(LinkError::TooLong);
+        }
+        let inner = of_web(text);
+        let text = inner.as_deref().unwrap_or(text); // WPH-25
         if text.len() > MAX_LEN {
             return Err(LinkError::TooLong);
         }
@@ -205,12 +232,17 @@ fn node(text: &str) -> Option<Node> {
     };
     let rest = uri.strip_prefix("wss://")?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host_ends = if authority.starts_with('[') {
-        authority.find(']')? + 1
-    } else {
-        authority.find(':').unwrap_or(authority.len())
+    let path_is_fine = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte));
+    (is_authority(authority) && path_is_fine && uri.len() <= 512).then(|| Node { uri: uri.to_owned(), did })
+}
+
+/// Whether it is `HOST[:PORT]`, and no more.
+fn is_authority(text: &str) -> bool {
+    let host_ends = match text.starts_with('[') {
+        true => text.find(']').map_or(0, |at| at + 1),
+        false => text.find(':').unwrap_or(text.len()),
     };
-    let (host, port) = authority.split_at_checked(host_ends)?;
+    let Some((host, port)) = text.split_at_checked(host_ends) else { return false };
     let port_is_fine =
         port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     let host_is_fine = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
@@ -219,8 +251,22 @@ fn node(text: &str) -> Option<Node> {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
         }
     };
-    let path_is_fine = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte));
-    (port_is_fine && host_is_fine && path_is_fine && uri.len() <= 512).then(|| Node { uri: uri.to_owned(), did })
+    port_is_fine && host_is_fine
+}
+
+/// The link in a web link (WPH-20); unescaped once if a mail program has escaped it (WPH-22).
+fn of_web(text: &str) -> Option<Cow<'_, str>> {
+    let (scheme, rest) = text.split_at_checked("https://".len())?;
+    let (page, link) = rest.split_once('#')?;
+    let authority = page.strip_suffix('/').unwrap_or(page);
+    if !scheme.eq_ignore_ascii_case("https://") || !is_authority(authority) {
+        return None;
+    }
+    if strip_scheme(link).is_some() {
+        return Some(Cow::Borrowed(link));
+    }
+    let is_escaped = link.get(.."dsip%3A".len()).is_some_and(|start| start.eq_ignore_ascii_case("dsip%3A"));
+    is_escaped.then(|| decode(link)).flatten().map(Cow::Owned)
 }
 
 fn strip_scheme(text: &str) -> Option<&str> {
@@ -308,6 +354,51 @@ mod tests {
     fn lnk_5_a_fragment_names_the_node_too() {
         let link = parse(&format!("dsip:{BOB}?node=wss://h.example/dsip%23{BOB}")).expect("a link");
         assert_eq!(link.nodes.first().and_then(|node| node.did.clone()), BOB.parse().ok());
+    }
+
+    #[test]
+    fn wph_20_22_and_25_a_web_link_is_the_link_in_it() {
+        let link = Link {
+            nodes: vec![Node { uri: "wss://node.example:7443/dsip".into(), did: BOB.parse().ok() }],
+            name: Some("Bøb & Co".into()),
+            ..Link::to(BOB.parse().expect("a DID"))
+        };
+        // WPH-20
+        let page = link.nodes[0].page().expect("a page");
+        assert_eq!(page, "https://node.example:7443/");
+        let web = link.on(&page);
+        assert!(web.starts_with(&format!("https://node.example:7443/#dsip:{BOB}?node=wss://node.example:7443/dsip&")));
+        assert!(Link::looks_like(&web));
+        assert_eq!(parse(&web), Ok(link.clone()));
+        assert_eq!(parse(&web.replacen("https://node.example:7443/", " HTTPS://[2001:db8::7]", 1)), Ok(link.clone()));
+        // WPH-22
+        let escaped: String = link
+            .to_string()
+            .bytes()
+            .map(|byte| match byte {
+                b':' | b'/' | b'?' | b'&' | b'=' | b'%' => format!("%{byte:02x}"),
+                other => char::from(other).to_string(),
+            })
+            .collect();
+        assert_eq!(parse(&format!("https://h.example/#{escaped}")), Ok(link));
+        assert!(matches!(parse("https://h.example/#dsip:bob"), Err(LinkError::Did(_))));
+        let long = format!("https://h.example/#dsip:{BOB}?{}", "x".repeat(MAX_LEN));
+        assert_eq!(parse(&long), Err(LinkError::TooLong));
+        for other in [
+            format!("http://h.example/#dsip:{BOB}"),
+            format!("https://h.example/call#dsip:{BOB}"),
+            format!("https://user@h.example/#dsip:{BOB}"),
+            format!("https://h.example:0/#dsip:{BOB}"),
+            format!("https:///#dsip:{BOB}"),
+            format!("https://h.example/?x#dsip:{BOB}"),
+            format!("https://h.example/#{BOB}"),
+            format!("https://h.example/dsip:{BOB}"),
+            "https://h.example/#dsip%3".to_owned(),
+            "https://h.example/#dsip%3Adid%".to_owned(),
+        ] {
+            assert!(!Link::looks_like(&other), "{other}");
+            assert_eq!(parse(&other), Err(LinkError::Scheme), "{other}");
+        }
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn event(event: Event) -> Value {
         }
         Event::WakeRegistered { until } => json!({ "type": "wake-registered", "until": until }),
         Event::WakeRefused { reason } => json!({ "type": "wake-refused", "reason": reason }),
+        Event::Aside { .. } => json!({ "type": "aside" }),
         Event::Offline { why } => json!({ "type": "offline", "why": why }),
         Event::Dialling { call, relay } => json!({ "type": "dialling", "call": call, "uri": relay.uri }),
         Event::Invited { call, relay } => json!({ "type": "invited", "call": call, "relay": relay }),

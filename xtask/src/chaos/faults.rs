@@ -8,6 +8,9 @@ use super::dice::Dice;
 use super::town::{Clock, PLACES, Served, Town};
 use crate::shell::{Failure, Outcome};
 
+/// How long what lasts a while lasts at least.
+const SHORTEST_MS: u64 = 1_000;
+
 /// Something that goes wrong for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -36,9 +39,10 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// One of each kind, in random order, with random details.
-    pub(super) fn deck(dice: &mut Dice) -> Vec<Self> {
-        let while_ = |dice: &mut Dice| Duration::from_millis(dice.between(1_000, 6_000));
+    /// One of each kind, in random order, with random details; what lasts a while lasts at most `longest`.
+    pub(super) fn deck(dice: &mut Dice, longest: Duration) -> Vec<Self> {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let while_ = |dice: &mut Dice| Duration::from_millis(dice.between(SHORTEST_MS, longest));
         let who = PLACES[dice.below(PLACES.len())].0;
         let clock = [Clock::Node, Clock::Dave][dice.below(2)];
         let jump = [3_600, -3_600][dice.below(2)];
@@ -60,6 +64,23 @@ impl Fault {
             deck.swap(last, dice.below(last + 1));
         }
         deck
+    }
+
+    /// What kind of fault it is, whatever its details.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Kill => "the node is killed",
+            Self::Restart => "the node is started anew",
+            Self::Pause(_) => "the node stands still",
+            Self::KillPhone => "a phone is killed",
+            Self::Cut(..) => "cut off",
+            Self::Loss(_) => "nothing but loss",
+            Self::DiskFull(_) => "disk full",
+            Self::DiskBreaks(_) => "disk broken",
+            Self::ReadOnly => "started on a read-only disk",
+            Self::Clock(..) => "clock",
+            Self::Certificate => "certificate expired, then replaced",
+        }
     }
 
     /// Whether the crowd has to be silent: what it says would be over before it arrives, and nobody's fault.
@@ -152,18 +173,14 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
+        let kind = self.kind();
         match self {
-            Self::Kill => write!(f, "the node is killed"),
-            Self::Restart => write!(f, "the node is started anew"),
-            Self::Pause(time) => write!(f, "the node stands still for {}", seconds(time)),
-            Self::KillPhone => write!(f, "a phone is killed"),
-            Self::Cut(who, time) => write!(f, "{who} cut off for {}", seconds(time)),
-            Self::Loss(time) => write!(f, "nothing else for {}", seconds(time)),
-            Self::DiskFull(time) => write!(f, "disk full for {}", seconds(time)),
-            Self::DiskBreaks(time) => write!(f, "disk broken for {}", seconds(time)),
-            Self::ReadOnly => write!(f, "started on a read-only disk"),
-            Self::Clock(clock, by, time) => write!(f, "{}'s clock {by:+} s for {}", clock.name(), seconds(time)),
-            Self::Certificate => write!(f, "certificate expired, then replaced"),
+            Self::Pause(time) | Self::Loss(time) | Self::DiskFull(time) | Self::DiskBreaks(time) => {
+                write!(f, "{kind} for {}", seconds(time))
+            }
+            Self::Cut(who, time) => write!(f, "{who} {kind} for {}", seconds(time)),
+            Self::Clock(clock, by, time) => write!(f, "{}'s {kind} {by:+} s for {}", clock.name(), seconds(time)),
+            Self::Kill | Self::Restart | Self::KillPhone | Self::ReadOnly | Self::Certificate => f.write_str(kind),
         }
     }
 }

@@ -10,6 +10,7 @@ mod dice;
 mod faults;
 mod town;
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,42 +22,107 @@ use crate::shell::{Failure, Outcome, has, is_ci};
 /// How much more memory than at the start the node may have in hand after a fault.
 const MORE_KIB: u64 = 32 << 10;
 
+/// How long a fault lasts at most, where it lasts a while; and where every kind of fault is to happen once and soon.
+const LONGEST: Duration = Duration::from_secs(6);
+const LONGEST_ONCE: Duration = Duration::from_secs(2);
+
 /// What to do.
-struct Plan {
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
     seed: u64,
-    time: Duration,
-    /// Only faults whose description contains this.
+    until: Until,
+    /// Only kinds of fault whose name contains this.
     only: String,
     json: bool,
 }
 
+/// When it is enough.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Until {
+    /// So much later.
+    Over(Duration),
+    /// When every kind of fault has happened once.
+    Once,
+}
+
+impl Until {
+    fn longest(self) -> Duration {
+        match self {
+            Self::Over(_) => LONGEST,
+            Self::Once => LONGEST_ONCE,
+        }
+    }
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Over(time) => write!(f, "--minutes {}", time.as_secs_f64() / 60.0),
+            Self::Once => f.write_str("--once"),
+        }
+    }
+}
+
 impl Plan {
-    fn of(arguments: &[String]) -> Result<Self, Failure> {
+    /// Reads the command line.
+    pub(crate) fn of(arguments: &[String]) -> Result<Self, Failure> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut plan =
-            Self { seed: since.as_secs() % 100_000, time: Duration::from_secs(180), only: String::new(), json: false };
+        let mut plan = Self {
+            seed: since.as_secs() % 100_000,
+            until: Until::Over(Duration::from_secs(180)),
+            only: String::new(),
+            json: false,
+        };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().and_then(|text| text.parse::<f64>().ok());
+            let mut value = |what: &str| {
+                let value = arguments.next().filter(|text| !text.starts_with("--"));
+                value.ok_or_else(|| Failure::new(format!("{argument} takes {what}")))
+            };
             match argument.as_str() {
                 "--json" => plan.json = true,
-                "--only" => plan.only = arguments.next().cloned().unwrap_or_default(),
-                "--seed" => plan.seed = value().ok_or_else(|| Failure::new("--seed takes a number"))? as u64,
-                "--minutes" => {
-                    let minutes = value().filter(|minutes| (0.0..100_000.0).contains(minutes));
-                    let minutes = minutes.ok_or_else(|| Failure::new("--minutes takes a number"))?;
-                    plan.time = Duration::from_secs_f64(60.0 * minutes);
+                "--once" => plan.until = Until::Once,
+                "--only" => plan.only = value("words from the name of a fault")?.clone(),
+                "--seed" => {
+                    let text = value("a whole number")?;
+                    let seed = text.parse().map_err(|_| Failure::new(format!("--seed {text}: a whole number")))?;
+                    plan.seed = seed;
                 }
-                other => return Err(Failure::new(format!("{other}: --minutes N, --seed S, --only WORDS or --json"))),
+                "--minutes" => {
+                    let text = value("a number above 0")?;
+                    let minutes = text.parse::<f64>().ok().filter(|minutes| (0.001..100_000.0).contains(minutes));
+                    let minutes = minutes.ok_or_else(|| Failure::new(format!("--minutes {text}: a number above 0")))?;
+                    plan.until = Until::Over(Duration::from_secs_f64(60.0 * minutes));
+                }
+                other => {
+                    let known = "--minutes N, --once, --seed S, --only WORDS or --json";
+                    return Err(Failure::new(format!("{other}: {known}")));
+                }
             }
         }
+        plan.check()?;
         Ok(plan)
+    }
+
+    /// What to type for the same faults once more.
+    fn again(&self) -> String {
+        let only = if self.only.is_empty() { String::new() } else { format!(" --only {:?}", self.only) };
+        format!("cargo x chaos {} --seed {}{only}", self.until, self.seed)
+    }
+
+    /// Whether anything would happen at all.
+    fn check(&self) -> Outcome {
+        let kinds: Vec<_> = Fault::deck(&mut Dice::new(self.seed), LONGEST).into_iter().map(Fault::kind).collect();
+        if kinds.iter().any(|kind| kind.contains(&self.only)) {
+            return Ok(());
+        }
+        let kinds = kinds.join("\n  ");
+        Err(Failure::new(format!("--only {:?}: no fault is called so; there are\n  {kinds}", self.only)))
     }
 }
 
 /// Breaks things for as long as was asked, or until an invariant is broken.
-pub(crate) fn run(binary: &str, counting: &str, arguments: &[String]) -> Outcome {
-    let plan = Plan::of(arguments)?;
+pub(crate) fn run(binary: &str, counting: &str, plan: &Plan) -> Outcome {
     for (program, probe) in [("ip", "-V"), ("nft", "--version"), ("mkfs.ext4", "-V"), ("openssl", "version")] {
         if !has(program, probe) {
             return Err(Failure::new(format!(
@@ -70,14 +136,14 @@ pub(crate) fn run(binary: &str, counting: &str, arguments: &[String]) -> Outcome
         }
         eprintln!("no `faketime` here: clocks will not jump, and certificates not expire");
     }
-    let Plan { seed, time, only, json } = plan;
-    let minutes = time.as_secs_f64() / 60.0;
+    let Plan { seed, until, json, .. } = *plan;
+    let again = plan.again();
     if !json {
-        println!("seed {seed}, {minutes} minutes; again with: cargo x chaos --minutes {minutes} --seed {seed}");
+        println!("seed {seed}; again with: {again}");
     }
     let began = Instant::now();
     let mut town = Town::build(Path::new(binary), Path::new(counting))?;
-    let outcome = rounds(&mut town, &mut Dice::new(seed), &only, began + time, json);
+    let outcome = rounds(&mut town, plan);
     let (rounds, broken) = match &outcome {
         Ok(rounds) => (*rounds, None),
         Err((rounds, failure)) => (*rounds, Some(failure.to_string())),
@@ -85,7 +151,7 @@ pub(crate) fn run(binary: &str, counting: &str, arguments: &[String]) -> Outcome
     if json {
         let broken = broken.as_deref().map_or_else(|| "null".into(), quoted);
         println!(
-            "{{\"event\":\"summary\",\"seed\":{seed},\"minutes\":{minutes},\"rounds\":{rounds},\"seconds\":{:.1},\"broken\":{broken}}}",
+            "{{\"event\":\"summary\",\"seed\":{seed},\"until\":\"{until}\",\"rounds\":{rounds},\"seconds\":{:.1},\"broken\":{broken}}}",
             began.elapsed().as_secs_f64()
         );
     } else {
@@ -94,16 +160,19 @@ pub(crate) fn run(binary: &str, counting: &str, arguments: &[String]) -> Outcome
     match broken {
         None => Ok(()),
         Some(failure) => Err(Failure::new(format!(
-            "{failure}\n  seed {seed}, fault {}; logs are in {}; again with: cargo x chaos --minutes {minutes} --seed {seed}",
+            "{failure}\n  seed {seed}, fault {}; logs are in {}; again with: {again}",
             rounds + 1,
             town.logs().display()
         ))),
     }
 }
 
-fn rounds(town: &mut Town, dice: &mut Dice, only: &str, until: Instant, json: bool) -> Result<usize, (usize, Failure)> {
+fn rounds(town: &mut Town, plan: &Plan) -> Result<usize, (usize, Failure)> {
+    let Plan { seed, until, ref only, json } = *plan;
+    let mut dice = Dice::new(seed);
     let mut rounds = 0;
     let mut deck = Vec::new();
+    let mut vouched = 0;
     let baseline = first_look(town).map_err(|failure| (0, failure))?;
     if !json {
         println!(
@@ -115,12 +184,20 @@ fn rounds(town: &mut Town, dice: &mut Dice, only: &str, until: Instant, json: bo
             0, "(everybody settles in)", "", "", "", "", ""
         );
     }
-    while Instant::now() < until {
-        if deck.is_empty() {
-            deck = Fault::deck(dice);
-            deck.retain(|fault| fault.to_string().contains(only));
+    let began = Instant::now();
+    loop {
+        let enough = match until {
+            Until::Over(time) => rounds > 0 && began.elapsed() >= time,
+            Until::Once => rounds > 0 && deck.is_empty(),
+        };
+        if enough {
+            return Ok(rounds);
         }
-        let Some(fault) = deck.pop() else { continue };
+        if deck.is_empty() {
+            deck = Fault::deck(&mut dice, until.longest());
+            deck.retain(|fault| fault.kind().contains(only));
+        }
+        let Some(fault) = deck.pop() else { return Err((rounds, Failure::new(format!("{only:?}: no such fault")))) };
         let loss = match fault {
             Fault::Loss(_) => 20,
             _ => [0, 0, 1, 20][dice.below(4)],
@@ -129,6 +206,10 @@ fn rounds(town: &mut Town, dice: &mut Dice, only: &str, until: Instant, json: bo
         let (count, memory) = round(town, fault, loss, baseline)
             .map_err(|failure| (rounds, Failure::new(format!("{fault}, {loss} % loss: {failure}"))))?;
         rounds += 1;
+        let before = std::mem::replace(&mut vouched, count.vouched);
+        if count.vouched <= before {
+            return Err((rounds, Failure::new(format!("{fault}: the node vouched for nothing since the last fault"))));
+        }
         let Count { vouched, received, refused } = count;
         let took = began.elapsed().as_secs_f64();
         if json {
@@ -144,7 +225,6 @@ fn rounds(town: &mut Town, dice: &mut Dice, only: &str, until: Instant, json: bo
             );
         }
     }
-    Ok(rounds)
 }
 
 /// Everything works before anything goes wrong. Returns the memory that takes.
@@ -189,4 +269,53 @@ fn quoted(text: &str) -> String {
         })
         .collect();
     format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Plan::of(&arguments).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_would_do_nothing_is_refused() {
+        for (line, told) in [
+            ("--minutes 0", "--minutes 0: a number above 0"),
+            ("--minutes", "--minutes takes a number above 0"),
+            ("--minutes soon", "--minutes soon: a number above 0"),
+            ("--seed -1", "--seed -1: a whole number"),
+            ("--only --json", "--only takes words from the name of a fault"),
+            ("--rounds 3", "--rounds: --minutes N, --once, --seed S, --only WORDS or --json"),
+        ] {
+            assert_eq!(plan(line).expect_err(line), told, "{line}");
+        }
+        let told = plan("--only erthquake").expect_err("no such fault");
+        assert!(
+            told.starts_with("--only \"erthquake\": no fault is called so") && told.contains("\n  disk full"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_plan_says_how_to_follow_it_again() {
+        for line in ["--minutes 2 --seed 7", "--once --seed 12345", "--minutes 0.5 --seed 1 --only disk"] {
+            let first = plan(line).expect(line);
+            let again = first.again().replace('"', "");
+            assert_eq!(plan(again.strip_prefix("cargo x chaos ").expect("a command")), Ok(first), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_dealt_once() {
+        for seed in 0..50 {
+            let deck = Fault::deck(&mut Dice::new(seed), LONGEST_ONCE);
+            let mut kinds: Vec<_> = deck.iter().map(|fault| fault.kind()).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            assert_eq!((deck.len(), kinds.len()), if Town::has_clocks() { (11, 11) } else { (9, 9) });
+        }
+    }
 }

@@ -58,6 +58,8 @@ pub(super) struct Town {
     dave: Option<Process>,
     crowd: Process,
     talk: Option<[Process; 2]>,
+    /// Envelopes that the crowd had acknowledged when it was last asked.
+    acknowledged: u64,
     url: String,
     dave_did: String,
     pub(super) disk: Disk,
@@ -106,6 +108,7 @@ impl Town {
             dave: Some(dave),
             crowd,
             talk: None,
+            acknowledged: 0,
             url,
             dave_did,
             disk,
@@ -269,20 +272,23 @@ impl Town {
     }
 
     /// The crowd falls silent and counts: nothing that was vouched for is lost, nothing came out of order (the crowd ends at
-    /// once if something does), and nothing came again but what was under way when a connection was lost.
+    /// once if something does), and nothing came again that its recipient had acknowledged and its sender not said again.
     pub(super) fn settle(&mut self) -> Result<Count, Failure> {
         self.crowd.tell("settle")?;
         let settled = self.crowd.within(SETTLING, "settled")?;
         let member = |name| number(&settled, name);
         let count = Count { vouched: member("vouched")?, received: member("received")?, refused: member("refused")? };
-        let (lost, repeats, losses) = (member("lost")?, member("repeats")?, member("losses")?);
+        let (lost, again, acknowledged) = (member("lost")?, member("again")?, member("acknowledged")?);
         if lost > 0 {
             return Err(Failure::new(format!("{lost} envelopes were vouched for and lost")));
         }
-        // CUS-15 and CUS-12: what was under way, and what was let go of just before a crash.
-        if repeats > 256 * (losses + 1) {
-            return Err(Failure::new(format!("{repeats} envelopes came again after {losses} losses")));
+        if again > 0 {
+            return Err(Failure::new(format!("CUS-12: {again} envelopes were acknowledged and came again")));
         }
+        if acknowledged <= self.acknowledged {
+            return Err(Failure::new("CUS-12: nobody could acknowledge anything since the last fault"));
+        }
+        self.acknowledged = acknowledged;
         Ok(count)
     }
 

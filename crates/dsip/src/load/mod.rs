@@ -16,11 +16,13 @@ mod exchange;
 mod fleet;
 mod histograms;
 mod measure;
+mod node_metrics;
 mod page;
 mod plot;
 mod report;
 mod schedule;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,6 +36,7 @@ use tokio::time::{interval, timeout};
 use self::alarm::Alarm;
 use self::exchange::Pace;
 use self::fleet::{Fleet, Phase};
+use self::node_metrics::NodeMetrics;
 use self::report::{Progress, Report};
 use self::schedule::{Exchange, Mix, Plan, Schedule};
 use crate::call::seconds;
@@ -99,6 +102,9 @@ pub(crate) struct Args {
     /// What identities and schedule are made from [default: a fresh one, which is told]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Where the node shows its metrics (its --metrics): its memory during the load becomes part of the report
+    #[arg(long, value_name = "ADDR:PORT", value_parser = node_metrics::address)]
+    metrics: Option<SocketAddr>,
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -145,9 +151,15 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
 
     let targets = bindings(&target, args.transport);
     reach(&target, &targets, &roots).await?;
+    let each = EACH.max(args.duration / POINTS);
+    let node = match args.metrics {
+        Some(at) => Some(NodeMetrics::watch(at, each).await.map_err(|error| {
+            Failure::usage(format!("--metrics {at}"), error, "give the address that the node was given as --metrics")
+        })?),
+        None => None,
+    };
     let alarm = Alarm::start().map_err(|error| Failure::fault("a thread", error, "try again"))?;
     let gathering = Duration::from_secs_f64((present + cycling) as f64 / args.connect_rate) + LAST_ONE;
-    let each = EACH.max(args.duration / POINTS);
     let fleet = Arc::new(Fleet::new(
         fleet::Config {
             seed,
@@ -190,6 +202,7 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     }
     let load = fleet.now().saturating_sub(began).min(args.duration);
     drain(&fleet, out, stopped, &mut end).await;
+    let node = node.map(|node| node.samples()).unwrap_or_default();
     fleet.enter(Phase::Over);
     let _ = timeout(GOODBYE, async { while devices.join_next().await.is_some() {} }).await;
 
@@ -200,13 +213,14 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
         report::Gathered { asked: present + cycling, bound: bound.len() + fleet.bound(true).len(), over },
         load,
         stopped,
+        &node,
     );
     out.event(&report);
     for warning in report.warnings() {
         out.line(out.styled(Style::Bad, warning));
     }
     if let Some((file, path)) = page.zip(args.report.as_ref()) {
-        page::write(file, path, &report, &measure, each)?;
+        page::write(file, path, &report, (&measure, each), &node)?;
         out.line(format!("page         {}", path.display()));
     }
     if let Some(dir) = &args.histograms {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use hdrhistogram::{Counter, Histogram};
 
 use super::measure::{Flow, Interval, Measure, Tally};
+use super::node_metrics::{Memory, Sample};
 use super::plot::{Plot, Scale, Series};
-use super::report::{Percentiles, Played, Report};
+use super::report::{MIB, Percentiles, Played, Report};
 use crate::failure::Failure;
 
 /// Points of a percentile curve for each halving of what is left to 100 %.
@@ -28,17 +29,17 @@ pub(super) fn write(
     mut file: File,
     path: &Path,
     report: &Report,
-    measure: &Measure,
-    each: Duration,
+    measured: (&Measure, Duration),
+    node: &[Sample],
 ) -> Result<(), Failure> {
-    file.write_all(page(report, measure, each).as_bytes()).map_err(|error| unwritable(path, &error))
+    file.write_all(page(report, measured, node).as_bytes()).map_err(|error| unwritable(path, &error))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::usage(path.display(), error, "give --report a file that can be written")
 }
 
-fn page(report: &Report, measure: &Measure, each: Duration) -> String {
+fn page(report: &Report, (measure, each): (&Measure, Duration), node: &[Sample]) -> String {
     let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
     // Writing to a string cannot fail.
     let mut put = |text: std::fmt::Arguments<'_>| {
@@ -50,7 +51,7 @@ fn page(report: &Report, measure: &Measure, each: Duration) -> String {
     for warning in report.warnings() {
         put(format_args!("<p class=\"warning\">{}</p>\n", escaped(&warning)));
     }
-    for plot in plots(measure, report.load_s, each) {
+    for plot in plots(measure, report.load_s, each).into_iter().chain(of_the_node(node)) {
         put(format_args!("{}\n", plot.figure()));
     }
     put(format_args!("{}{}{}", messages(report), spans(report), exchanges(report)));
@@ -118,8 +119,16 @@ fn facts(report: &Report) -> String {
         ),
         ("seed", report.seed.to_string()),
     ];
-    let rows: String =
-        facts.iter().map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(text))).collect();
+    let memory = report.memory.map(|Memory { first, most, last }| {
+        let [first, most, last] = [first, most, last].map(|octets| octets as f64 / MIB);
+        let text = format!("{first:.1} MiB at the beginning, {most:.1} at most, {last:.1} at the end");
+        ("memory", text)
+    });
+    let rows: String = facts
+        .iter()
+        .chain(&memory)
+        .map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>\n", escaped(text)))
+        .collect();
     format!("<dl>\n{rows}</dl>\n")
 }
 
@@ -227,6 +236,32 @@ fn plots(measure: &Measure, load: Duration, each: Duration) -> Vec<Plot> {
             x: (Scale::Quantile, "of the messages took at most"),
             y: (Scale::Log, "milliseconds"),
             series: curves,
+        },
+    ]
+}
+
+/// What the node said of itself; nothing if it was not asked.
+fn of_the_node(samples: &[Sample]) -> Vec<Plot> {
+    if samples.is_empty() {
+        return Vec::new();
+    }
+    let line = |name: &str, colour, of: fn(&Sample) -> f64| {
+        let points = samples.iter().map(|sample| (sample.at.as_secs_f64(), of(sample))).collect();
+        vec![Series { name: name.into(), colour, dashed: false, pieces: vec![points] }]
+    };
+    let x = (Scale::Linear, "seconds, connecting included");
+    vec![
+        Plot {
+            title: "Memory of the node",
+            x,
+            y: (Scale::Linear, "MiB"),
+            series: line("resident", 4, |sample| sample.memory / MIB),
+        },
+        Plot {
+            title: "Envelopes the node holds",
+            x,
+            y: (Scale::Linear, "envelopes"),
+            series: line("queued, or not acknowledged", 5, |sample| sample.envelopes),
         },
     ]
 }

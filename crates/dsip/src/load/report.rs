@@ -8,11 +8,15 @@ use serde::{Serialize, Serializer};
 
 use super::exchange::Pace;
 use super::measure::{Figures, Flow, Measure, Stage, Tally};
+use super::node_metrics::{Memory, Sample};
 use super::schedule::{Exchange, Plan};
 use crate::failure::Exit;
 
 /// A generator that sends one message in a hundred later than this measures itself.
 const LATE: Duration = Duration::from_millis(10);
+
+/// Octets.
+pub(super) const MIB: f64 = 1_048_576.0;
 
 /// What the run was asked to do.
 pub(super) struct Setting {
@@ -165,11 +169,21 @@ pub(super) struct Report {
     pub(super) lateness: Percentiles,
     /// Whether the generator kept its schedule; if not, the latencies are its own.
     pub(super) kept_schedule: bool,
+    /// Of the node, if its metrics were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<Memory>,
     pub(super) faults: Vec<Fault>,
 }
 
 impl Report {
-    pub(super) fn new(measure: &Measure, setting: Setting, devices: Gathered, load: Duration, stopped: bool) -> Self {
+    pub(super) fn new(
+        measure: &Measure,
+        setting: Setting,
+        devices: Gathered,
+        load: Duration,
+        stopped: bool,
+        node: &[Sample],
+    ) -> Self {
         let rows = Flow::ALL.map(|flow| Row::of(flow, measure.flow(flow)));
         let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
         let arrived = sum(|row| row.arrived);
@@ -207,6 +221,7 @@ impl Report {
             bind: Percentiles::of(&measure.bind),
             kept_schedule: lateness.p99_ms <= LATE.as_secs_f64() * 1000.0,
             lateness,
+            memory: Memory::of(node),
             faults: measure
                 .faults()
                 .into_iter()
@@ -323,6 +338,13 @@ impl fmt::Display for Report {
         for (name, span) in self.spans() {
             write!(f, "\n{name:<50}{:>9}", span.count)?;
             span.columns().iter().try_for_each(|column| write!(f, "{column:>9}"))?;
+        }
+        if let Some(Memory { first, most, last }) = self.memory {
+            let [first, most, last] = [first, most, last].map(|octets| octets as f64 / MIB);
+            write!(
+                f,
+                "\n\nthe node's memory, MiB: {first:.1} at the beginning, {most:.1} at most, {last:.1} at the end"
+            )?;
         }
         for fault in &self.faults {
             write!(f, "\n{:>9} × {}: {}", fault.count, fault.stage.name(), fault.reason)?;

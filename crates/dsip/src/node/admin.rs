@@ -47,6 +47,9 @@ pub(crate) enum Command {
         /// Connections from one address, or one IPv6 /64, at one time
         #[arg(long, value_name = "N", value_parser = super::some)]
         max_connections_per_address: Option<usize>,
+        /// Envelopes of one device in a minute
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        max_envelopes_per_device: Option<u32>,
         /// Envelopes of one identity in a minute
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         max_envelopes: Option<u32>,
@@ -110,8 +113,20 @@ pub(crate) async fn run(home: &Path, out: &Output, command: Command) -> Result<E
                 out.event(&Shown::new("blocked", blocked));
             }
         }
-        Command::Limits { max_connections, max_connections_per_address, max_envelopes, max_invites } => {
-            let ask_limits = Ask::Limits { max_connections, max_connections_per_address, max_envelopes, max_invites };
+        Command::Limits {
+            max_connections,
+            max_connections_per_address,
+            max_envelopes_per_device,
+            max_envelopes,
+            max_invites,
+        } => {
+            let ask_limits = Ask::Limits {
+                max_connections,
+                max_connections_per_address,
+                max_envelopes_per_device,
+                max_envelopes,
+                max_invites,
+            };
             out.event(&Shown::new("limits", ask::<Allowance>(home, ask_limits).await?));
         }
         Command::Member(Member::Add { did }) => {
@@ -250,6 +265,7 @@ impl fmt::Display for Shown<Allowance> {
         let limits = &self.what;
         writeln!(f, "max-connections              {}", limits.max_connections)?;
         writeln!(f, "max-connections-per-address  {}", limits.max_connections_per_address)?;
+        writeln!(f, "max-envelopes-per-device     {} a minute", limits.max_envelopes_per_device)?;
         writeln!(f, "max-envelopes                {} a minute", limits.max_envelopes)?;
         write!(f, "max-invites                  {} a minute", limits.max_invites)
     }

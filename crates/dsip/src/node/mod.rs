@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use dsip_endpoint::dht;
 use dsip_endpoint::link::Target;
+use dsip_endpoint::qr;
 use dsip_endpoint::resolve::Domain;
 use dsip_endpoint::tls::server_name;
 use dsip_node::{Acme, Config, Limits, Node, Ready, StartError, TurnConfig, TurnLimits, WakeConfig};
 use dsip_proto::relay::rate::Rate;
+use sd_notify::NotifyState;
 use serde::Serialize;
 
 use crate::cli::{Globals, switch};
@@ -95,6 +97,9 @@ pub(crate) struct Args {
     /// A mail address at which the authority may reach you [default: none]
     #[arg(long, value_name = "ADDRESS", env = "DSIP_ACME_CONTACT")]
     acme_contact: Option<String>,
+    /// Serve no web phone to browsers
+    #[arg(long, env = "DSIP_NO_WEB", value_parser = switch())]
+    no_web: bool,
     /// Address and port for metrics and health over plain HTTP; keep it to this machine or your own network [default: none]
     #[arg(long, value_name = "ADDR:PORT", env = "DSIP_METRICS")]
     metrics: Option<SocketAddr>,
@@ -102,7 +107,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S", default_value_t = 0, env = "DSIP_DRAIN")]
     drain: u32,
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as dsip_node=debug
-    #[arg(long, value_name = "FILTER", default_value = "warn,libp2p_kad=error,dsip_node=info,dsip=info", env = "DSIP_LOG", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG, env = "DSIP_LOG", value_parser = filter)]
     log: String,
     /// How it is logged
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "DSIP_LOG_FORMAT")]
@@ -113,13 +118,16 @@ pub(crate) struct Args {
     /// Connections from one address, or one IPv6 /64, at one time
     #[arg(long, value_name = "N", default_value_t = Limits::default().per_address, env = "DSIP_MAX_CONNECTIONS_PER_ADDRESS", help_heading = LIMITS, value_parser = some)]
     max_connections_per_address: usize,
-    /// Envelopes of one identity in a minute
+    /// Envelopes of one device in a minute; twice as many if its identity is a did:web, four times for members and names here
+    #[arg(long, value_name = "N", default_value_t = 4_500, env = "DSIP_MAX_ENVELOPES_PER_DEVICE", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
+    max_envelopes_per_device: u32,
+    /// Envelopes of one identity in a minute; more for some, as above
     #[arg(long, value_name = "N", default_value_t = 6_000, env = "DSIP_MAX_ENVELOPES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_envelopes: u32,
     /// Envelopes from one address, or one IPv6 /64, in a minute
     #[arg(long, value_name = "N", default_value_t = 120_000, env = "DSIP_MAX_ENVELOPES_PER_ADDRESS", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_envelopes_per_address: u32,
-    /// Invites of one identity in a minute
+    /// Invites of one identity in a minute; more for some, as above
     #[arg(long, value_name = "N", default_value_t = 120, env = "DSIP_MAX_INVITES", help_heading = LIMITS, value_parser = clap::value_parser!(u32).range(1..))]
     max_invites: u32,
     /// How long an envelope waits for a device that is away, in hours
@@ -135,6 +143,9 @@ pub(crate) struct Args {
     #[arg(skip)]
     pub(crate) settings: Vec<Setting>,
 }
+
+/// What is logged if nobody says otherwise. Libraries name addresses of users in their warnings; ours do not.
+const DEFAULT_LOG: &str = "warn,libp2p_kad=error,quinn_udp=error,yamux=error,dsip_node=info,dsip=info";
 
 /// Where `--help` shows what is limited.
 const LIMITS: &str = "Limits";
@@ -172,6 +183,9 @@ struct Started<'a> {
     ready: &'a Ready,
     /// The address together with the DID: all that a phone needs to know.
     url: String,
+    /// The address of the web phone as a picture.
+    #[serde(skip)]
+    picture: Option<String>,
 }
 
 /// Runs the command, until the process is told to end.
@@ -187,11 +201,14 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     let mut end = End::new()?;
     let node = Node::start(config).await?;
     let ready = node.ready();
-    out.event(&Started { event: "ready", ready, url: ready.url() });
+    let picture = ready.web.as_ref().and_then(|page| qr::picture(page).ok());
+    out.event(&Started { event: "ready", ready, url: ready.url(), picture });
+    notify(NotifyState::Ready);
     tokio::select! {
         () = end.wait() => {}
         told = node.told_to_drain() => patience = told,
     }
+    notify(NotifyState::Stopping);
     if node.turn().allocations > 0 && !patience.is_zero() {
         out.progress("saying goodbye to connections, and waiting for calls that are relayed; once more ends at once");
         tokio::select! {
@@ -203,6 +220,13 @@ pub(crate) async fn run(globals: &Globals, out: &Output, args: Args) -> Result<E
     }
     node.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// Tells the service manager, if one wants to know (sd_notify(3)).
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
 }
 
 /// What the node is started with.
@@ -270,11 +294,13 @@ fn config(globals: &Globals, args: &Args) -> Result<Config, Failure> {
         allow_private: globals.allow_private,
         elsewhere: args.elsewhere.clone(),
         closed: args.closed,
+        web: !args.no_web,
         metrics: args.metrics,
         ..Config::new(home, args.listen)
     };
     config.limits.connections = args.max_connections;
     config.limits.per_address = args.max_connections_per_address;
+    config.relay.rates.devices = Rate::per_minute(args.max_envelopes_per_device);
     config.relay.rates.envelopes = Rate::per_minute(args.max_envelopes);
     config.relay.rates.networks = Rate::per_minute(args.max_envelopes_per_address);
     config.relay.rates.invites = Rate::per_minute(args.max_invites);
@@ -331,7 +357,15 @@ impl fmt::Display for Started<'_> {
         if let Some(metrics) = &self.ready.metrics {
             writeln!(f, "metrics      {metrics}")?;
         }
-        write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)
+        write!(f, "phones use   --node '{}' --dht {}", self.url, self.ready.dht)?;
+        if let Some(page) = &self.ready.web {
+            let picture = self.picture.as_deref().unwrap_or_default();
+            write!(f, "\nweb phone    {page}\n\n{picture}")?;
+            if page.starts_with("https://localhost:") {
+                write!(f, "\nOnly this machine finds it there; --host NAME-OR-ADDRESS makes it one that others find.")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -407,5 +441,44 @@ impl From<StartError> for Failure {
             StartError::Dht(dht::Error::Listen(at, wrong)) => Self::usage(at, wrong, "choose another --dht-listen"),
             error => Self::fault("node", error, "try again"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("whole").extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What quinn-udp says when a packet cannot be sent, word for word, with the address of whom it was for.
+    #[test]
+    fn the_log_names_no_address_of_a_user_unless_it_is_asked_for() {
+        let log = Log::default();
+        let into = log.clone();
+        let filter = tracing_subscriber::EnvFilter::try_new(DEFAULT_LOG).expect("a filter");
+        let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || into.clone()).finish();
+        tracing::subscriber::with_default(logger, || {
+            let transmit = "Transmit { destination: 192.0.2.7:44736 }";
+            tracing::warn!(target: "quinn_udp", "sendmsg error: Operation not permitted, {transmit}");
+            tracing::warn!(target: "yamux::connection", "192.0.2.7: maximum number of streams reached");
+            tracing::warn!(target: "dsip_node::summary", "turned away in the last minute: connections closed: abuse 7");
+        });
+        let said = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
+        assert!(said.contains("abuse 7") && !said.contains("192.0.2.7"), "{said}");
     }
 }

@@ -313,3 +313,51 @@ fn mistakes_cost_one_line_and_the_right_exit_code() {
         assert!(said.contains(word), "{arguments:?}: {said}");
     }
 }
+
+/// WS-7: a node keeps one connection of a device, and here are two programs of one. The one that calls has it, and gives it
+/// back; what the other side says in the call comes to nobody else.
+#[test]
+fn a_call_from_a_home_in_which_another_program_waits_for_calls_ends_as_it_should() {
+    let town = Town::new();
+    let mut waiting = Running::start(&town.home("Alice"), &["answer", "--node", &town.url, "--auto", "accept"]);
+    waiting.until("ready");
+    let mut bob = town.answers(&["--auto", "accept", "--once", "--duration", "5.5"]);
+    let mut alice = town.calls(&[]);
+    alice.until("talking");
+    bob.until("ended");
+    let (code, told) = alice.ends();
+    assert_eq!(code, 0, "{told:#?}");
+    assert_eq!(told.iter().find(|told| told["event"] == "ended").expect("ended")["reason"], "user.hangup");
+    bob.ends();
+
+    // The one that waits was away once, said why, and is there again.
+    waiting.until("ready");
+    let names = names(&waiting.told);
+    let times = |name: &str| names.iter().filter(|told| **told == name).count();
+    assert_eq!((times("aside"), times("ready")), (1, 2), "{:#?}", waiting.told);
+    let alice = town.did("Alice");
+    let bob = Running::start(&town.home("Bob"), &["call", &alice, "--node", &town.url, "--duration", "0.5"]);
+    let (code, told) = bob.ends();
+    assert_eq!(code, 0, "{told:#?}");
+}
+
+/// The other way round: nobody takes the connection away from a program that is in a call.
+#[test]
+fn a_program_started_during_a_call_of_its_home_waits_until_it_is_over() {
+    let town = Town::new();
+    let mut bob = town.answers(&["--auto", "accept"]);
+    let mut alice = town.calls(&[]);
+    alice.until("talking");
+    bob.until("talking");
+    let refused = super::dsip(&town.home("Bob"), &["presence", "everybody", "--node", &town.url]);
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(super::complaint(&refused).contains("another program of this home is in a call"), "{refused:?}");
+    let mut second = Running::start(&town.home("Bob"), &["answer", "--node", &town.url, "--auto", "accept"]);
+    assert_eq!(second.until("aside")["why"], "in-call");
+    bob.types("h");
+    drop(bob.stdin.take());
+    let (code, told) = alice.ends();
+    assert_eq!(code, 0, "{told:#?}");
+    second.until("ready");
+    assert_eq!(bob.until("aside")["why"], "newer");
+}

@@ -12,18 +12,20 @@ use crate::{command, complaint, dsip, last_event};
 struct Node {
     process: Child,
     url: String,
+    metrics: String,
 }
 
 impl Node {
     fn start(home: &Path) -> Self {
-        let mut process = command(home, &["node", "--listen", "127.0.0.1:0", "--json"])
+        let mut process = command(home, &["node", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let ready: Value = serde_json::from_str(&line).expect("JSON");
-        Self { process, url: ready["url"].as_str().expect("a URL").to_owned() }
+        let text = |name: &str| ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {ready}")).to_owned();
+        Self { url: text("url"), metrics: text("metrics"), process }
     }
 }
 
@@ -61,7 +63,7 @@ fn everything_sent_arrives_and_the_report_is_well_formed() {
     let mut arguments = vec!["load", "--json", "--node", &node.url, "--duration", "2", "--seed", "5"];
     arguments.extend(SMALL);
     arguments.extend(["--mix", "call=4,cancelled=2,declined=2,introduction=1,info=3,away=3"]);
-    arguments.extend(["--report", page, "--histograms", histograms]);
+    arguments.extend(["--report", page, "--histograms", histograms, "--metrics", &node.metrics]);
     let output = dsip(dir.path(), &arguments);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
@@ -90,7 +92,10 @@ fn everything_sent_arrives_and_the_report_is_well_formed() {
     assert!(events.into_iter().any(|event| event["event"] == "progress"), "{text}");
 
     let page = std::fs::read_to_string(page).expect("a page");
-    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("<svg").count(), 5);
+    let memory = |name: &str| summary["memory"][name].as_u64().unwrap_or_default();
+    assert!(memory("first") > 1 << 20, "a node needs more than a MiB: {summary}");
+    assert!(memory("most") >= memory("first").max(memory("last")), "{summary}");
     for none in ["NaN", "inf,", "inf\"", "inf "] {
         assert!(!page.contains(none), "a number that is none");
     }
@@ -164,6 +169,7 @@ fn mistakes_are_one_line_with_a_code() {
         (&["load", "--node", nobody, "--devices", "1"], "--devices", 2),
         (&["load", "--node", nobody, "--devices", "100000000"], "--devices", 2),
         (&["load", "--node", nobody, "--calls", "0"], "--calls", 2),
+        (&["load", "--node", nobody, "--metrics", "here"], "--metrics", 2),
         (&["load", "--node", nobody, "--report", "/nowhere/page.html"], "/nowhere/page.html", 2),
     ] {
         let output = dsip(dir.path(), arguments);

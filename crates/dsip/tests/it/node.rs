@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -32,6 +33,46 @@ fn the_first_line_says_how_to_reach_it_and_a_signal_ends_it() {
         dids.push(member("did"));
     }
     assert_eq!(dids[0], dids[1], "a node stays who it is");
+}
+
+/// sd_notify(3): what `Type=notify` waits for. Whoever asks then is answered.
+#[test]
+fn a_service_manager_is_told_when_it_can_be_reached_and_when_it_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let socket = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).expect("bound");
+    let told = || {
+        let mut text = [0; 256];
+        let length = manager.recv(&mut text).expect("told");
+        String::from_utf8(text[..length].to_vec()).expect("text").trim().to_owned()
+    };
+    let mut node = command(dir.path(), &["node", "--listen", "127.0.0.1:0"]);
+    let mut node = node.env("NOTIFY_SOCKET", &socket).stdout(Stdio::null()).spawn().expect("it starts");
+    assert_eq!(told(), "READY=1");
+    let status = dsip(dir.path(), &["node", "status"]);
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    let killed = std::process::Command::new("kill").arg(node.id().to_string()).status();
+    assert!(killed.expect("kill runs").success());
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(node.wait().expect("it ended").code(), Some(0));
+}
+
+/// The only way in which units and containers can say that something is not set.
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let nothing =
+        ["DSIP_CLOSED", "DSIP_METRICS", "DSIP_HOST", "DSIP_MAX_CONNECTIONS", "DSIP_NODE", "DSIP_JSON", "DSIP_LOG"];
+    let mut check = command(dir.path(), &["node", "check-config", "--json"]);
+    let checked = check.envs(nothing.map(|name| (name, ""))).output().expect("it runs");
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let settings = last_event(&checked)["settings"].as_array().expect("settings").clone();
+    for setting in settings {
+        assert_eq!(setting["from"], "default", "{setting}");
+    }
+    let mut shown = command(dir.path(), &["id", "show"]);
+    let shown = shown.env("DSIP_LOG", "").env("DSIP_NODE", "").output().expect("it runs");
+    assert!(!complaint(&shown).contains("a value is missing"), "{shown:?}");
 }
 
 #[test]

@@ -1,15 +1,17 @@
-//! What finding somebody costs: overlays of several sizes in one process, over sockets on loopback or in a virtual network.
+//! What finding somebody costs: overlays of several sizes, over sockets on loopback or in a virtual network.
 //!
 //! ```text
 //! cargo bench -p dsip-endpoint --bench dht [-- [loopback] [virtual] [SIZE…]]
 //! ```
 //!
 //! On loopback every node, the publishers and the seekers share the machine's cores, so what is measured is the work of
-//! all of them together. In the virtual network every byte takes 50 ms and work takes no time at all.
+//! all of them together. A process has so many descriptors, so the nodes live in processes of their own, [`crowd::NODES`] in
+//! each; the publisher and the seekers are in this one. In the virtual network every byte takes 50 ms and work takes no time at all.
 //! `warm` seeks over connections that are open already, `cold` joins the overlay for this one look-up.
 
 #![allow(missing_docs)]
 
+mod crowd;
 mod net;
 
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use dsip_proto::time::Seed;
 use dsip_proto::wire::message::HintEndpoint;
 use dsip_proto::wire::{Did, Ulid};
 
+use crowd::Crowd;
 use net::Network;
 
 const PEOPLE: u16 = 50;
@@ -37,6 +40,10 @@ enum World {
 }
 
 fn main() {
+    if std::env::var_os(crowd::CROWD).is_some() {
+        more_descriptors();
+        return crowd::live();
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let sizes: Vec<u16> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![30, 100] } else { sizes };
@@ -70,7 +77,7 @@ fn main() {
     }
 }
 
-/// A hundred nodes hold up to 10,000 sockets, for in the end nearly everybody is connected to everybody.
+/// Fifty nodes among three hundred hold up to 15,000 sockets, for in the end nearly everybody is connected to everybody.
 fn more_descriptors() {
     #[cfg(unix)]
     {
@@ -81,7 +88,21 @@ fn more_descriptors() {
             // Only root may ask for more than the hard limit.
             let maximum = getrlimit(Resource::Nofile).maximum;
             let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-            println!("{} descriptors, too few for the largest overlays", maximum.unwrap_or_default());
+        }
+    }
+}
+
+/// The nodes of an overlay that others join through.
+enum Overlay {
+    Here(Vec<Dht>),
+    Elsewhere(Crowd),
+}
+
+impl Overlay {
+    fn entry(&self, at: usize) -> Vec<Multiaddr> {
+        match self {
+            Self::Here(nodes) => nodes[at].listening().to_vec(),
+            Self::Elsewhere(crowd) => crowd.entry(at),
         }
     }
 }
@@ -89,19 +110,31 @@ fn more_descriptors() {
 impl World {
     async fn measure(&self, size: u16) {
         let began = Instant::now();
-        let mut nodes = vec![self.node(0, Vec::new()).await];
-        for number in 1..size {
-            let entry = nodes[usize::from(number) / 2].listening().to_vec();
-            let node = self.node(number, entry).await;
-            // Hundreds of nodes may keep the machine too busy to answer the newest in time; it goes on trying.
-            while node.joined().await.is_err() {}
-            nodes.push(node);
-        }
+        // The last one lives here, and is one of those who seek.
+        let (overlay, seeker) = match self {
+            Self::Loopback => {
+                let mut overlay = Crowd::default();
+                for number in 0..size - 1 {
+                    overlay.add(number);
+                }
+                let seeker = self.joined_node(size - 1, overlay.entry(usize::from(size - 1) / 2)).await;
+                (Overlay::Elsewhere(overlay), seeker)
+            }
+            Self::Virtual(_) => {
+                let mut nodes = vec![self.node(0, Vec::new()).await];
+                for number in 1..size {
+                    let entry = nodes[usize::from(number) / 2].listening().to_vec();
+                    nodes.push(self.joined_node(number, entry).await);
+                }
+                let seeker = nodes.last().expect("a node").clone();
+                (Overlay::Here(nodes), seeker)
+            }
+        };
         // Half a second after they have joined, nodes refresh their buckets.
         tokio::time::sleep(Duration::from_secs(3)).await;
         println!("{:<9} {size:>5} {:<11} {:>10}", self.name(), "joined", format!("{:.1?}", began.elapsed()));
 
-        let entry = |at: usize| nodes[at * nodes.len() / 7 % nodes.len()].listening().to_vec();
+        let entry = |at: usize| overlay.entry(at * usize::from(size) / 7 % usize::from(size - 1));
         let publisher = self.device(entry(2)).await;
         publisher.joined().await.expect("joined");
         let mut publications = Vec::new();
@@ -113,7 +146,6 @@ impl World {
         }
         self.report(size, "publish", publications);
 
-        let seeker = nodes.last().expect("a node").clone();
         self.report(size, "find, node", self.seek(&seeker).await);
         let phone = self.device(entry(5)).await;
         phone.joined().await.expect("joined");
@@ -143,15 +175,20 @@ impl World {
         efforts
     }
 
+    async fn joined_node(&self, number: u16, bootstrap: Vec<Multiaddr>) -> Dht {
+        let node = self.node(number, bootstrap).await;
+        // Hundreds of nodes may keep the machine too busy to answer the newest in time; it goes on trying.
+        while node.joined().await.is_err() {}
+        node
+    }
+
     async fn node(&self, number: u16, bootstrap: Vec<Multiaddr>) -> Dht {
-        let mut secret = [7; 32];
-        secret[..2].copy_from_slice(&number.to_be_bytes());
         let [high, low] = number.to_be_bytes();
         let listen = match self {
             Self::Loopback => ([127, 0, 0, 1], 0),
             Self::Virtual(_) => ([10, 0, high, low], 4101),
         };
-        let role = Role::Node { secret, listen: vec![listen.into()], hosts: Vec::new() };
+        let role = Role::Node { secret: secret(number), listen: vec![listen.into()], hosts: Vec::new() };
         self.start(role, bootstrap).await
     }
 
@@ -203,6 +240,13 @@ impl World {
             at(100)
         );
     }
+}
+
+/// The key of a node.
+fn secret(number: u16) -> [u8; 32] {
+    let mut secret = [7; 32];
+    secret[..2].copy_from_slice(&number.to_be_bytes());
+    secret
 }
 
 fn person(number: u16) -> Signer {

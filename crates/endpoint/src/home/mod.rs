@@ -10,12 +10,14 @@
 //! contacts.json …    what an endpoint keeps, see Part
 //! seen.log           ids that must not be accepted twice (RPL-6)
 //! lock               held for the time of one read-change-write
+//! line, phones/      which of several programs speaks for the device
 //! ```
 //!
 //! Losing the device key costs a device; the identity key delegates another. Nothing here decides what a key or a
 //! delegation is worth: `dsip_proto::identity` and `dsip_proto::envelope` do. This module keeps bytes safe: from
 //! crashes, from a second process, and from other users of the machine.
 
+mod claim;
 mod keys;
 mod seen;
 mod store;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::claim::Claim;
 pub use self::keys::{Guard, Profile};
 pub use self::seen::SeenLog;
 use self::store::Access;

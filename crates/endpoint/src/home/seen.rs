@@ -42,6 +42,7 @@ impl SeenLog {
         let _guard = store::lock(&self.dir)?;
         let path = self.path();
         let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io(&path))?;
+        store::leave_to_owner(&file, &path).map_err(Error::io(&path))?;
         let size = file.metadata().map_err(Error::io(&path))?.len();
         let torn = size % RECORD as u64;
         if torn > 0 {

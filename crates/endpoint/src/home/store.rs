@@ -49,10 +49,33 @@ pub(super) struct Guard {
 /// Waits for the home's lock. It is held for the time of one file operation, never across a question to a person.
 pub(super) fn lock(dir: &Path) -> Result<Guard, Error> {
     let path = dir.join("lock");
-    let file = open_options(Access::Owner).create(true).write(true).truncate(false).open(&path);
-    let file = file.map_err(Error::io(&path))?;
+    let file = open_to_lock(&path)?;
     file.lock().map_err(Error::io(&path))?;
     Ok(Guard { _lock: file })
+}
+
+/// Opens a file that is there to be locked, and makes it if need be.
+pub(super) fn open_to_lock(path: &Path) -> Result<File, Error> {
+    let file = open_options(Access::Owner).create(true).write(true).truncate(false).open(path);
+    file.and_then(|file| leave_to_owner(&file, path).map(|()| file)).map_err(Error::io(path))
+}
+
+/// What root makes in somebody else's home is theirs, as if they had made it: a file of root's they could not read. A node
+/// that runs as a user of its own is looked after by root.
+#[cfg(unix)]
+pub(super) fn leave_to_owner(file: &File, path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let Some(dir) = path.parent() else { return Ok(()) };
+    let owner = fs::metadata(dir)?;
+    if file.metadata()?.uid() == 0 && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(super) fn leave_to_owner(_: &File, _: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Makes the directory, and its parents, for the owner alone.
@@ -61,7 +84,13 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Error> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(Error::io(dir))
+    let is_new = !dir.exists();
+    builder.create(dir).map_err(Error::io(dir))?;
+    if is_new && cfg!(unix) {
+        let made = File::open(dir).and_then(|made| leave_to_owner(&made, dir));
+        made.map_err(Error::io(dir))?;
+    }
+    Ok(())
 }
 
 /// Reads a file of the given format; `None` if there is none.
@@ -121,6 +150,7 @@ pub(super) fn write<T: Serialize>(path: &Path, format: &str, access: Access, con
 pub(super) fn replace(path: &Path, access: Access, bytes: &[u8]) -> Result<(), Error> {
     let beside = beside(path)?;
     let written = open_options(access).create_new(true).write(true).open(&beside).and_then(|mut file| {
+        leave_to_owner(&file, path)?;
         file.write_all(bytes)?;
         file.sync_all()
     });
@@ -196,6 +226,27 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(dir.path()).expect("listed").flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(names, ["peers.json"], "no temporary file stays behind");
+    }
+
+    /// Root looks after a node that runs as another user; whoever runs the tests as somebody else sees that nothing changes.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_written_belongs_to_the_owner_of_the_home() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+        let dir = dir();
+        if fs::metadata(dir.path()).expect("there").uid() == 0 {
+            chown(dir.path(), Some(65_534), Some(65_534)).expect("given away");
+        }
+        let owner = fs::metadata(dir.path()).expect("there").uid();
+        make_dir(&dir.path().join("phones")).expect("made");
+        drop(lock(dir.path()).expect("locked"));
+        for _ in 0..2 {
+            write(&dir.path().join("names.json"), "dsip/names", Access::Owner, &1).expect("written");
+        }
+        for name in ["phones", "lock", "names.json"] {
+            let about = fs::metadata(dir.path().join(name)).expect("there");
+            assert_eq!((about.uid(), about.permissions().mode() & 0o077), (owner, 0), "{name}");
+        }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -261,7 +261,7 @@ impl Dialer {
         let name = node.0.trim_start_matches('[').trim_end_matches(']');
         let connecting = endpoint.connect_with(config, address, name).map_err(|e| Failure::Other(e.to_string()))?;
         let (connection, early) = match if early { connecting.into_0rtt() } else { Err(connecting) } {
-            Ok((connection, accepted)) => (connection, Some(accepted)),
+            Ok((connection, accepted)) => (connection, Some(accepted.boxed())),
             Err(connecting) => (connecting.await?, None),
         };
         let (dialer, node) = (self.clone(), node.clone());

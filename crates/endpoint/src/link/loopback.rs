@@ -1,6 +1,6 @@
 //! Both bindings over real sockets, against a listener that echoes every frame on the stream its text names.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicUsize;
 
 use dsip_proto::identity::SecretKey;
@@ -56,6 +56,23 @@ impl Node {
             endpoint = Some(server);
         }
         Self { port: at.port(), seen, tasks, endpoint }
+    }
+
+    /// Another one on the same port over QUIC, which knows nothing of the sessions of this one.
+    async fn restart(self) -> Self {
+        let port = self.port;
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.close(0u32.into(), b"");
+            endpoint.wait_idle().await;
+        }
+        drop(self);
+        // The listener's tasks let go of the port once they have been told to stop.
+        loop {
+            tokio::task::yield_now().await;
+            if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                return Self::start(port, false, true).await;
+            }
+        }
     }
 
     fn target(&self, seed: Option<[u8; 32]>) -> Target {
@@ -241,19 +258,7 @@ async fn qb_32_what_a_restarted_node_refuses_as_0_rtt_is_sent_again_in_order() {
     let target = node.target(Some(SEED));
     let mut first = dialer.open(&target).await.expect("opened");
     say(&mut first, Stream::Control, "hello").await;
-    let port = node.port;
-    if let Some(endpoint) = &node.endpoint {
-        endpoint.close(0u32.into(), b"");
-        endpoint.wait_idle().await;
-    }
-    drop(node);
-    // The listener's tasks let go of the port once they have been told to stop.
-    let restarted = loop {
-        tokio::task::yield_now().await;
-        if std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            break Node::start(port, false, true).await;
-        }
-    };
+    let restarted = node.restart().await;
     let mut second = dialer.open(&target).await.expect("opened");
     assert!(second.is_early());
     for text in ["hello", "one", "two"] {
@@ -263,6 +268,81 @@ async fn qb_32_what_a_restarted_node_refuses_as_0_rtt_is_sent_again_in_order() {
         assert_eq!(second.recv().await.as_deref(), Ok(text));
     }
     assert_eq!(restarted.seen.load(Ordering::Relaxed), 1);
+}
+
+/// QUIC and its driver run on another thread than the link: what the node refuses may be refused before the link has learnt
+/// it, and what it sends then arrives.
+#[tokio::test]
+async fn qb_32_a_refusal_that_the_link_learns_late_is_no_second_control_stream() {
+    let mut node = Node::start(0, false, true).await;
+    let target = node.target(Some(SEED));
+    let crypto = Roots::load::<&str>(&[]).expect("loaded").quic_client(&target.expect()).expect("configured");
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(quic::transport(Side::Client));
+    let client = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
+    let connect = || client.connect_with(config.clone(), at, "localhost").expect("begun");
+    let first = connect().await.expect("connected");
+    let mut first = spawn(Transport::Quic, at, false, |outgoing, deliver| {
+        quic::drive(first, Side::Client, None, outgoing, deliver)
+    });
+    say(&mut first, Stream::Control, "hello").await;
+
+    for accepts in [true, false] {
+        if !accepts {
+            node = node.restart().await;
+        }
+        let (connection, accepted) = connect().into_0rtt().expect("a session");
+        assert_eq!(accepted.await, accepts);
+        let mut is_known = false;
+        let late = poll_fn(move |cx| {
+            cx.waker().wake_by_ref();
+            if std::mem::replace(&mut is_known, true) { Poll::Ready(accepts) } else { Poll::Pending }
+        });
+        let mut link = spawn(Transport::Quic, at, true, |outgoing, deliver| {
+            quic::drive(connection, Side::Client, Some(Box::pin(late)), outgoing, deliver)
+        });
+        let session = Stream::Session(Ulid::from_bits(5));
+        for (stream, text) in [(Stream::Control, "hello"), (session, "5 one"), (session, "5 two")] {
+            link.send(stream, text.into()).expect("queued");
+        }
+        for text in ["hello", "5 one", "5 two"] {
+            assert_eq!(link.recv().await.as_deref(), Ok(text), "accepted: {accepts}");
+        }
+        say(&mut link, Stream::Control, "three").await;
+        say(&mut link, session, "5 four").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn qb_32_many_links_survive_a_node_s_restart() {
+    const LINKS: usize = 24;
+    let mut node = Node::start(0, false, true).await;
+    let target = node.target(Some(SEED));
+    let roots = Roots::load::<&str>(&[]).expect("loaded");
+    let dialers: Vec<Dialer> = (0..LINKS).map(|_| Dialer::new(roots.clone())).collect();
+    for round in 0..3 {
+        let mut links = JoinSet::new();
+        for dialer in &dialers {
+            let (dialer, target) = (dialer.clone(), target.clone());
+            links.spawn(async move {
+                let mut link = dialer.open(&target).await.expect("opened");
+                assert_eq!(link.is_early(), round > 0);
+                let session = |number| Stream::Session(Ulid::from_bits(number));
+                for (stream, text) in [(Stream::Control, "hello"), (session(1), "1 one"), (session(2), "2 two")] {
+                    link.send(stream, text.into()).expect("queued");
+                }
+                let mut back = [link.recv().await, link.recv().await, link.recv().await];
+                back.sort_by_key(|text| text.clone().ok());
+                assert_eq!(back.each_ref().map(|text| text.as_deref()), [Ok("1 one"), Ok("2 two"), Ok("hello")]);
+            });
+        }
+        while let Some(ended) = links.join_next().await {
+            ended.expect("survived");
+        }
+        assert_eq!(node.seen.load(Ordering::Relaxed), LINKS);
+        node = node.restart().await;
+    }
 }
 
 #[tokio::test]
@@ -300,15 +380,42 @@ async fn qb_23_any_number_of_sessions_each_in_order() {
     }
 }
 
-#[tokio::test]
-async fn qb_12_a_promised_length_over_the_cap_ends_the_connection() {
-    let node = Node::start(0, false, true).await;
+/// A connection without a link, to be used as no link would.
+async fn raw(node: &Node) -> quinn::Connection {
     let crypto = Roots::load::<&str>(&[]).expect("loaded").quic_client(&node.target(Some(SEED)).expect()).expect("set");
     let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
     let config = quinn::ClientConfig::new(Arc::new(crypto));
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
-    let connection = endpoint.connect_with(config, at, "localhost").expect("begun").await.expect("connected");
+    endpoint.connect_with(config, at, "localhost").expect("begun").await.expect("connected")
+}
+
+#[tokio::test]
+async fn qb_12_a_promised_length_over_the_cap_ends_the_connection() {
+    let node = Node::start(0, false, true).await;
+    let connection = raw(&node).await;
     let (mut send, _recv) = connection.open_bi().await.expect("opened");
     send.write_all(&[&[0; 16][..], &65_537u32.to_be_bytes()].concat()).await.expect("written");
     assert_eq!(quic::closed(connection.closed().await), Closed::There(Close::TooLarge));
+}
+
+#[tokio::test]
+async fn qb_26_who_gives_up_a_stream_gives_up_the_connection() {
+    let node = Node::start(0, false, true).await;
+    let begun = [&[0; 16][..], &5u32.to_be_bytes(), b"hello"].concat();
+    let in_preamble = &begun[..7];
+    let between_frames = &begun[..];
+    let in_a_length = [&begun[..], &[0, 0]].concat();
+    let in_a_frame = [&begun[..], &9u32.to_be_bytes(), b"cut"].concat();
+    for so_far in [in_preamble, between_frames, &in_a_length, &in_a_frame] {
+        let connection = raw(&node).await;
+        let (mut send, _recv) = connection.open_bi().await.expect("opened");
+        send.write_all(so_far).await.expect("written");
+        send.reset(0u32.into()).expect("reset");
+        assert_eq!(quic::closed(connection.closed().await), Closed::There(Close::Protocol), "{so_far:?}");
+    }
+    let connection = raw(&node).await;
+    let (mut send, mut recv) = connection.open_bi().await.expect("opened");
+    send.write_all(&begun).await.expect("written");
+    recv.stop(0u32.into()).expect("stopped");
+    assert_eq!(quic::closed(connection.closed().await), Closed::There(Close::Protocol));
 }

@@ -320,6 +320,14 @@ impl Inbox {
         self.count += 1;
         received
     }
+
+    /// How many of the frames handed out came before a question of the other side that was answered since, and are thus
+    /// this side's own (CUS-12) as soon as the answer has arrived. What is sent on [`Stream::Control`] from now on arrives
+    /// after it. Over `quic/1.0`, where a question may be put on several streams, the count includes the first part of one.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Inbox {
@@ -400,6 +408,8 @@ struct Shared {
     taken: AtomicU64,
     /// Whether the driver waits for that.
     owes: AtomicBool,
+    /// Frames up to the last question that was answered.
+    acknowledged: AtomicU64,
 }
 
 impl Shared {
@@ -441,7 +451,8 @@ impl Owed {
         if shared.taken.load(Ordering::SeqCst) < *frames {
             return None;
         }
-        let (_, mark) = self.marks.pop_front()?;
+        let (frames, mark) = self.marks.pop_front()?;
+        shared.acknowledged.store(frames, Ordering::SeqCst);
         shared.owes.store(!self.marks.is_empty(), Ordering::SeqCst);
         Some(mark)
     }

@@ -14,11 +14,11 @@ use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, ReadExactError, RecvStream, SendStream, TransportConfig, VarInt,
-    WriteError, ZeroRttAccepted,
+    AckFrequencyConfig, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream,
+    TransportConfig, VarInt, WriteError,
 };
 use socket2::SockRef;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Asker, Close, Closed, Command, Deliver, Heard, MAX_FRAME, MAX_QUESTIONS, Outgoing, Owed, Side, Stream};
 use crate::tls::QUIC_ALPN_MARKS;
@@ -43,6 +43,8 @@ const EARLY_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// How long a closing side waits for its last frames to be acknowledged (QB-51).
 const LINGER: Duration = Duration::from_secs(2);
+/// How long we wait for the packet that closes a connection to be sent, which takes microseconds.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Packets that may go unacknowledged where the peer knows the acknowledgement frequency extension, until its delay of
 /// 25 ms is over or one is missing. An envelope is two or three packets and mostly has an answer, on which the
@@ -96,12 +98,12 @@ pub(super) fn client_socket(any: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Moves frames both ways until either side closes or the connection breaks.
 ///
-/// `early` is given by a client whose frames travel as 0-RTT until the node decides: should it refuse, they are sent
-/// again on the connection it made instead (QB-32).
+/// `early` is given by a client whose frames travel as 0-RTT until the node decides, and says how it did: should it refuse,
+/// they are sent again on the connection it made instead (QB-32).
 pub async fn drive<T, F>(
     connection: Connection,
     side: Side,
-    early: Option<ZeroRttAccepted>,
+    early: Option<BoxFuture<'static, bool>>,
     mut outgoing: Outgoing,
     mut deliver: Deliver<T, F>,
 ) -> Closed
@@ -184,7 +186,17 @@ where
             Event::Lost(error) => return closed(error),
         };
         connection.close(VarInt::from_u32(close.quic_code()), close.text().as_bytes());
+        goodbye(&connection).await;
         return Closed::Here(close);
+    }
+}
+
+/// Returns when the packet that closes the connection has been sent. quinn sends it from a task of its own and tells nobody; a
+/// process that ended before would be missed by its peer only after the idle time (QB-41).
+async fn goodbye(connection: &Connection) {
+    let until = Instant::now() + GOODBYE;
+    while connection.stats().frame_tx.connection_close == 0 && Instant::now() < until {
+        sleep(GOODBYE / 100).await;
     }
 }
 
@@ -241,7 +253,7 @@ struct Question {
 
 /// What is known while the node has not yet answered a first flight sent as 0-RTT.
 struct Early {
-    accepted: ZeroRttAccepted,
+    accepted: BoxFuture<'static, bool>,
     frames: Vec<(Stream, Arc<str>)>,
     written: usize,
 }
@@ -274,11 +286,15 @@ enum Sending {
     Absent,
     /// A future in `writing` has it.
     Busy,
+    /// Opened when the node had decided about 0-RTT and we had yet to learn it. Nothing is on it until then.
+    Opened(SendStream, RecvStream),
     Idle(SendStream),
 }
 
 enum Wrote {
     Opened(SendStream, RecvStream, usize),
+    /// Opened too late to be part of a first flight; what was to be written was not.
+    Late(SendStream, RecvStream, Piece),
     Frame(SendStream, usize),
     /// Finished, and all of it acknowledged.
     Retired,
@@ -314,7 +330,7 @@ enum Fault {
 }
 
 impl Streams {
-    fn new(connection: Connection, side: Side, early: Option<ZeroRttAccepted>) -> Self {
+    fn new(connection: Connection, side: Side, early: Option<BoxFuture<'static, bool>>) -> Self {
         Self {
             connection,
             side,
@@ -405,6 +421,7 @@ impl Streams {
 
     /// Starts whatever the writer of `stream` can do next.
     fn pump(&mut self, stream: Stream) {
+        let undecided = self.early.is_some();
         let Some(writer) = self.writers.get_mut(&stream) else { return };
         match std::mem::replace(&mut writer.sending, Sending::Busy) {
             Sending::Busy => {}
@@ -415,11 +432,16 @@ impl Streams {
                 } else if let Some(piece) = writer.queue.pop_front() {
                     writer.ours = true;
                     writer.ending = false;
-                    self.writing.push(Box::pin(open(self.connection.clone(), stream, piece)));
+                    self.writing.push(Box::pin(open(self.connection.clone(), stream, piece, undecided)));
                 } else {
                     self.writers.remove(&stream);
                 }
             }
+            Sending::Opened(send, recv) if undecided => writer.sending = Sending::Opened(send, recv),
+            Sending::Opened(send, recv) => match writer.queue.pop_front() {
+                Some(piece) => self.writing.push(Box::pin(begin(send, recv, stream, piece))),
+                None => writer.sending = Sending::Opened(send, recv),
+            },
             Sending::Idle(send) => match writer.queue.pop_front() {
                 Some(piece) => {
                     writer.used = Instant::now();
@@ -446,7 +468,11 @@ impl Streams {
     /// QB-23: with many sessions open, the stream that was quiet for longest makes room.
     fn make_room(&mut self) {
         let own = |(stream, writer): &(&Stream, &Writer)| **stream != Stream::Control && writer.ours;
-        if self.writers.len() <= OWN_STREAMS || self.writers.iter().filter(own).count() <= OWN_STREAMS {
+        // To finish a stream of a refused flight would finish the one that has its number now (QB-32).
+        if self.early.is_some()
+            || self.writers.len() <= OWN_STREAMS
+            || self.writers.iter().filter(own).count() <= OWN_STREAMS
+        {
             return;
         }
         let quietest = self
@@ -587,6 +613,14 @@ impl Streams {
                 self.read(stream, recv, true);
                 (Sending::Idle(send), size)
             }
+            Wrote::Late(send, recv, piece) => {
+                if let Some(writer) = self.writers.get_mut(&stream) {
+                    writer.queue.push_front(piece);
+                    writer.sending = Sending::Opened(send, recv);
+                    self.pump(stream);
+                }
+                return Ok(());
+            }
             Wrote::Frame(send, size) => (Sending::Idle(send), size),
             Wrote::Retired => (Sending::Absent, 0),
             Wrote::Failed(Fault::Close(close)) => return Err(close),
@@ -642,15 +676,25 @@ impl Streams {
     /// Once the node has decided about 0-RTT: forget what was kept, or send it again (QB-32).
     fn poll_early(&mut self, cx: &mut Context<'_>, outgoing: &Outgoing) {
         let Some(early) = &mut self.early else { return };
-        let Poll::Ready(accepted) = Pin::new(&mut early.accepted).poll(cx) else { return };
+        let Poll::Ready(accepted) = early.accepted.as_mut().poll(cx) else { return };
         let Some(early) = self.early.take() else { return };
         if accepted {
             outgoing.taken(early.written);
+            for stream in self.writers.keys().copied().collect::<Vec<_>>() {
+                self.pump(stream);
+            }
+            for _ in OWN_STREAMS..self.writers.len() {
+                self.make_room();
+            }
             return;
         }
-        let questions = std::mem::take(&mut self.questions); // none was put yet
-        *self = Self::new(self.connection.clone(), self.side, None);
-        self.questions = questions;
+        let mut fresh = Self::new(self.connection.clone(), self.side, None);
+        fresh.questions = std::mem::take(&mut self.questions); // none was put yet
+        // What these carry first is among the frames of the flight.
+        let opened = |(_, writer): &(Stream, Writer)| matches!(writer.sending, Sending::Opened(..));
+        fresh.writers.extend(std::mem::take(&mut self.writers).into_iter().filter(opened));
+        fresh.writers.values_mut().for_each(|writer| writer.queue.clear());
+        *self = fresh;
         for (stream, text) in early.frames {
             self.send(stream, text);
         }
@@ -677,8 +721,17 @@ impl Streams {
     }
 }
 
-async fn open(connection: Connection, stream: Stream, piece: Piece) -> (Stream, Wrote) {
-    let Ok((mut send, recv)) = connection.open_bi().await else { return (stream, Wrote::Failed(Fault::Gone)) };
+/// Opens a stream and writes what it begins with. A first flight takes no stream that is opened after the node has decided
+/// about it (QB-32): quinn refuses what is written on the others, but whatever goes on this one arrives.
+async fn open(connection: Connection, stream: Stream, piece: Piece, is_first_flight: bool) -> (Stream, Wrote) {
+    let Ok((send, recv)) = connection.open_bi().await else { return (stream, Wrote::Failed(Fault::Gone)) };
+    if is_first_flight && !recv.is_0rtt() {
+        return (stream, Wrote::Late(send, recv, piece));
+    }
+    begin(send, recv, stream, piece).await
+}
+
+async fn begin(mut send: SendStream, recv: RecvStream, stream: Stream, piece: Piece) -> (Stream, Wrote) {
     let session = match stream {
         Stream::Control => 0,
         Stream::Session(id) => id.to_bits(),
@@ -755,7 +808,7 @@ async fn frame(reader: u64, mut recv: RecvStream) -> Read {
             match recv.read_chunk(length - text.len(), true).await {
                 Ok(Some(chunk)) => text.extend_from_slice(&chunk.bytes),
                 Ok(None) => return Err(Fault::Close(Close::Protocol)),
-                Err(_) => return Err(Fault::Gone),
+                Err(error) => return Err(error.into()),
             }
         }
         match String::from_utf8(text) {
@@ -771,7 +824,17 @@ impl From<ReadExactError> for Fault {
     fn from(error: ReadExactError) -> Self {
         match error {
             ReadExactError::FinishedEarly(_) => Self::Close(Close::Protocol),
-            ReadExactError::ReadError(_) => Self::Gone,
+            ReadExactError::ReadError(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // QB-26: what was on the stream is lost, and nobody would learn that it is.
+            ReadError::Reset(_) => Self::Close(Close::Protocol),
+            _ => Self::Gone,
         }
     }
 }

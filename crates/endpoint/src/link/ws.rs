@@ -27,6 +27,9 @@ use crate::tls::server_name;
 /// An idle client pings this often (WS-20).
 const PING_AFTER: Duration = Duration::from_secs(30);
 
+/// A server that heard nothing for so long asks: scripts in browsers cannot ping, but every browser answers (WPH-53).
+const ASK_AFTER: Duration = Duration::from_secs(45);
+
 /// A side that heard nothing for so long closes (WS-20).
 const SILENCE: Duration = Duration::from_secs(90);
 
@@ -88,6 +91,7 @@ where
         unflushed: false,
         heard: now,
         active: now,
+        pinged: now,
         questions: VecDeque::new(),
         asked: 0,
         owed: Owed::default(),
@@ -152,7 +156,7 @@ where
                 if now >= wire.heard + SILENCE {
                     Close::Silent
                 } else {
-                    if side == Side::Client && now >= wire.active + PING_AFTER {
+                    if now >= wire.ping_due(side) {
                         wire.ping(now);
                     }
                     alarm.as_mut().reset(wire.deadline(side));
@@ -189,6 +193,8 @@ struct Wire<S> {
     heard: Instant,
     /// When something last went either way.
     active: Instant,
+    /// When we last pinged to see whether the other side lives.
+    pinged: Instant,
     /// What was asked and is not answered yet, by the number in the ping.
     questions: VecDeque<(u64, Asker)>,
     /// How often we asked.
@@ -257,15 +263,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// When the side has to look at the clock again.
     fn deadline(&self, side: Side) -> Instant {
-        let silent = self.heard + SILENCE;
+        (self.heard + SILENCE).min(self.ping_due(side))
+    }
+
+    /// When the side pings: a client that is idle, a server that hears nothing.
+    fn ping_due(&self, side: Side) -> Instant {
         match side {
-            Side::Client => silent.min(self.active + PING_AFTER),
-            Side::Server => silent,
+            Side::Client => self.active + PING_AFTER,
+            Side::Server => self.heard.max(self.pinged) + ASK_AFTER,
         }
     }
 
     fn ping(&mut self, now: Instant) {
         self.active = now;
+        self.pinged = now;
         self.unflushed = true;
         // A socket that cannot take a ping now is blocked, and then it is not idle.
         drop(Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new())));
@@ -325,5 +336,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 _ => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn wph_53_a_server_asks_who_has_been_silent() {
+        let (near, far) = tokio::io::duplex(1024);
+        let socket = WebSocketStream::from_raw_socket(near, Role::Server, Some(config())).await;
+        let mut browser = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        let now = Instant::now();
+        let silent = now.checked_sub(ASK_AFTER).expect("the machine runs for a minute already");
+        let mut wire = Wire {
+            socket,
+            unflushed: false,
+            heard: silent,
+            active: now,
+            pinged: silent,
+            questions: VecDeque::new(),
+            asked: 0,
+            owed: Owed::default(),
+        };
+        assert!(wire.ping_due(Side::Server) <= now);
+        wire.heard = now;
+        assert_eq!(wire.deadline(Side::Server), now + ASK_AFTER, "who is heard is not asked");
+        (wire.heard, wire.pinged) = (silent, now);
+        assert_eq!(wire.deadline(Side::Server), now + ASK_AFTER, "who was asked is given time, until SILENCE ends it");
+        wire.pinged = silent;
+        let (_outbox, outgoing) = super::super::outbox();
+        let (heard, _hears) = tokio::sync::mpsc::channel(1);
+        let driven = tokio::spawn(run(wire, Side::Server, outgoing, Deliver::new(heard, Some)));
+        let asked = browser.next().await.expect("open").expect("a frame");
+        assert_eq!(asked, Message::Ping(Bytes::new()));
+        driven.abort();
     }
 }

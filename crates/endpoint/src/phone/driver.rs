@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dsip_media::call::Permit;
 use dsip_proto::agent::{
-    self, Agent, Answer, AskId, Change, Input, LinkChange, LinkId, Misuse, Output, Question, Relay,
+    self, Agent, Answer, AskId, Change, Company, Input, LinkChange, LinkId, Misuse, Output, Question, Relay,
 };
 use dsip_proto::identity::Document;
 use dsip_proto::time::Tick;
@@ -24,6 +24,7 @@ use super::network::Network;
 use super::storage::Storage;
 use super::{Audio, Error, Event};
 use crate::clock;
+use crate::home::{Claim, Home};
 use crate::link::{Close, Closed, Link, Outbox, Stream, Target, Transport};
 use crate::media::{self, Activation, Direction, Session, TurnServer};
 
@@ -36,6 +37,11 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const STUN_WAIT: Duration = Duration::from_millis(1500);
 /// How often the phone looks whether another program changed what they share.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a phone that stands aside looks whether it may come back.
+const RETURN: Duration = Duration::from_millis(250);
+/// How often, and at what distance, it is looked again whether another program is in a call, or only dealing with a frame.
+const GLANCES: u32 = 4;
+const GLANCE: Duration = Duration::from_millis(25);
 /// A loop without any deadline still looks up now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -60,7 +66,8 @@ pub(super) enum Manner {
 /// What the tasks beside the loop report.
 enum World {
     Opened(LinkId, u64, Result<Link, String>),
-    Frame(LinkId, u64, String),
+    /// A frame, and where to say that it was dealt with.
+    Frame(LinkId, u64, String, oneshot::Sender<()>),
     Closed(LinkId, u64, Closed),
     Document(AskId, Option<Document>),
     Offering(Box<Offering>),
@@ -142,6 +149,12 @@ pub(super) struct Driver {
     network: Network,
     media: media::Config,
     storage: Storage,
+    /// Our claim to the device's links, where other programs may have one too. Staked with the first link.
+    claim: Option<Claim>,
+    /// The home in which to stake it.
+    home: Option<Home>,
+    /// Frames that were dealt with as soon as everything that follows from them is done (CUS-11).
+    dealt: Vec<oneshot::Sender<()>>,
     /// Whether the storage is lost: a phone that forgets what it must remember may not go on.
     forgetful: bool,
     events: mpsc::Sender<Event>,
@@ -168,7 +181,10 @@ impl Driver {
             agent,
             network,
             media,
+            claim: None,
+            home: storage.home().cloned(),
             storage,
+            dealt: Vec::new(),
             forgetful: false,
             events,
             connections: HashMap::new(),
@@ -183,11 +199,14 @@ impl Driver {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut world: mpsc::Receiver<World>) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut come_back = interval(RETURN);
+        come_back.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = self.drain().await;
             if self.forgetful {
                 return self.stop(world).await;
             }
+            self.settle();
             let pause = wake.map_or(LONGEST_SLEEP, |wake| wake.since(clock::now().tick));
             tokio::select! {
                 command = commands.recv() => match command {
@@ -204,7 +223,10 @@ impl Driver {
                 _ = look.tick(), if self.storage.is_shared() => {
                     // A file that did change is small. What is new is taken over when all of ours is stored.
                     self.storage.look();
+                    // A newer program that uses another node does not push us out.
+                    self.make_room().await;
                 }
+                _ = come_back.tick(), if self.agent.is_aside() => self.come_back(),
                 () = sleep(pause) => self.agent.handle(clock::now(), Input::Tick),
             }
         }
@@ -281,7 +303,10 @@ impl Driver {
             Command::TakeOver { call, reply } => {
                 let _ = reply.send(self.take_over(call).await);
             }
-            Command::Agent(act) => act(&mut self.agent),
+            Command::Agent(act) => {
+                self.make_room().await;
+                act(&mut self.agent);
+            }
             // Taken by the loop itself.
             Command::Stop(_) => {}
         }
@@ -302,10 +327,19 @@ impl Driver {
     async fn notice(&mut self, happening: World) {
         let now = clock::now();
         match happening {
-            World::Opened(link, generation, opened) => self.opened(link, generation, opened),
-            World::Frame(link, generation, frame) => {
-                if self.connections.get(&link).is_some_and(|known| known.generation == generation) {
+            World::Opened(link, generation, opened) => {
+                if opened.is_err() || self.has_line().await {
+                    self.opened(link, generation, opened);
+                }
+            }
+            World::Frame(link, generation, frame, dealt) => {
+                if self.connections.get(&link).is_none_or(|known| known.generation != generation) {
+                    return;
+                }
+                // What is not dealt with here is not acknowledged, so the node keeps it for whoever has the line (CUS-14).
+                if self.has_line().await {
                     self.agent.handle(now, Input::Received { link, frame: &frame });
+                    self.dealt.push(dealt);
                 }
             }
             World::Closed(link, generation, closed) => {
@@ -315,13 +349,20 @@ impl Driver {
                         Closed::There(Close::Replaced) => LinkChange::Replaced,
                         closed => LinkChange::Down(closed.to_string()),
                     };
+                    let replaced = change == LinkChange::Replaced;
                     self.agent.handle(now, Input::Link(link, change));
+                    if replaced {
+                        self.make_room().await;
+                    }
                 }
             }
             World::Document(ask, document) => {
                 self.agent.handle(now, Input::Answer(ask, Answer::Document(document)));
             }
-            World::Offering(offering) => self.place(*offering),
+            World::Offering(offering) => {
+                self.has_line().await; // without it, the call waits
+                self.place(*offering);
+            }
             World::Answering(answering) => self.answer(*answering),
             World::Media(call, event) => self.media_event(call, event).await,
             World::Finished(call, summary) => self.finished(call, *summary),
@@ -344,7 +385,10 @@ impl Driver {
                     loop {
                         match inbox.recv().await {
                             Ok(frame) => {
-                                if world.send(World::Frame(id, generation, frame)).await.is_err() {
+                                let (dealt, done) = oneshot::channel();
+                                let told = world.send(World::Frame(id, generation, frame, dealt)).await;
+                                // To ask for the next frame is to say that this one was dealt with.
+                                if told.is_err() || done.await.is_err() {
                                     return;
                                 }
                             }
@@ -471,7 +515,11 @@ impl Driver {
                         self.tell(Event::Trouble { what });
                     }
                 }
-                Output::Dial(link, relay) => self.dial(link, relay),
+                Output::Dial(link, relay) => {
+                    if self.has_line().await {
+                        self.dial(link, relay);
+                    }
+                }
                 Output::Transmit { link, frame, session } => self.transmit(link, frame, session),
                 Output::Close(link) => {
                     if let Some(Connection { open: Some((outbox, _)), .. }) = self.connections.remove(&link) {
@@ -495,6 +543,57 @@ impl Driver {
                 }
                 Output::Event(event) => self.event(event).await,
             }
+        }
+    }
+
+    /// Whether we may speak now; we may until [`settle`](Self::settle). If another program of this home goes first, the
+    /// agent learns of it.
+    async fn has_line(&mut self) -> bool {
+        if let (None, Some(home)) = (&self.claim, self.home.take()) {
+            match Claim::stake(&home) {
+                Ok(claim) => self.claim = Some(claim),
+                // A home that cannot be written to fails in what matters more.
+                Err(error) => tracing::warn!(%error, "other programs of this home are not seen"),
+            }
+        }
+        let Some(claim) = &mut self.claim else { return true };
+        let mut glances = 1;
+        let company = loop {
+            match claim.take_line() {
+                Ok(()) => return !self.agent.is_aside(),
+                Err(Company::InCall) if glances < GLANCES => {
+                    glances += 1;
+                    sleep(GLANCE).await;
+                }
+                Err(company) => break company,
+            }
+        };
+        self.agent.handle(clock::now(), Input::Company(Some(company)));
+        false
+    }
+
+    /// Everything that followed from what happened is done.
+    fn settle(&mut self) {
+        for dealt in self.dealt.drain(..) {
+            let _ = dealt.send(()); // its link may be gone
+        }
+        if let Some(claim) = self.claim.as_mut().filter(|_| !self.agent.is_engaged() || self.agent.is_aside()) {
+            claim.leave_line();
+        }
+    }
+
+    /// Steps aside if a newer program of this home goes first.
+    async fn make_room(&mut self) {
+        if self.claim.as_ref().is_some_and(|claim| !claim.is_last()) {
+            self.has_line().await;
+        }
+    }
+
+    /// Comes back if no other program of this home goes first any more.
+    fn come_back(&mut self) {
+        // Who is not the last does not touch the line, so as not to be taken for one who has it.
+        if self.claim.as_mut().is_none_or(|claim| claim.is_last() && claim.take_line().is_ok()) {
+            self.agent.handle(clock::now(), Input::Company(None));
         }
     }
 
@@ -582,6 +681,7 @@ impl Driver {
                     .send_if_modified(|servers| servers.is_none() && servers.replace(Servers::default()).is_none());
                 Event::Offline { why }
             }
+            agent::Event::Aside { company } => Event::Aside { company },
             agent::Event::Dialling { call, relay } => {
                 self.calls.entry(call).or_default().dialled = Some(relay.uri.clone());
                 Event::Dialling { call, uri: relay.uri }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dsip_media::stats::Report;
-use dsip_proto::agent::{Party, Side, Suspicion, Told};
+use dsip_proto::agent::{Company, Party, Side, Suspicion, Told};
 use dsip_proto::wake::Key;
 use dsip_proto::wire::token::{AnsweredBy, Direction, Status};
 use dsip_proto::wire::{Did, Reason, Ulid};
@@ -39,6 +39,12 @@ pub enum Event {
     Offline {
         /// Why.
         why: String,
+    },
+    /// Another program of this home goes first, and has the connection to our node; this phone comes back by itself, and says
+    /// so with [`Online`](Self::Online).
+    Aside {
+        /// Why that one goes first.
+        company: Company,
     },
     /// The signed reachability hint was handed to the overlay.
     Published {

@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use describe::{from_media, to_media};
 pub use dsip_proto::agent::{
-    Identity, PURPOSE_LIMIT, Party, Record, Side, Stream, Suspicion, TOKEN_LIMIT, Told, Visibility,
+    Company, Identity, PURPOSE_LIMIT, Party, Record, Side, Stream, Suspicion, TOKEN_LIMIT, Told, Visibility,
 };
 pub use event::Event;
 pub use network::{JoinError, Network};

@@ -78,6 +78,14 @@ impl Storage {
         Some(*memory)
     }
 
+    /// The home, if there is one.
+    pub(super) const fn home(&self) -> Option<&Home> {
+        match self {
+            Self::Nowhere => None,
+            Self::Home { home, .. } => Some(home),
+        }
+    }
+
     /// Whether there is anything another program could change.
     pub(super) const fn is_shared(&self) -> bool {
         matches!(self, Self::Home { .. })

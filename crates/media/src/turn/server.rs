@@ -212,6 +212,8 @@ type Token = [u8; 8];
 enum Deadline {
     Allocation(Client),
     Reservation(Token),
+    /// The holder has no allocations, and by then no debt.
+    Debt(Holder),
 }
 
 #[derive(Debug)]
@@ -272,7 +274,30 @@ enum Refusal {
     Challenge(u16),
     Plain(u16),
     Signed(u16, Key),
-    Unknown(Vec<u16>, Key),
+    /// The value of UNKNOWN-ATTRIBUTES.
+    Unknown(Vec<u8>, Key),
+}
+
+/// RFC 8489, 6.3.1: what must be understood in a request and is not, as UNKNOWN-ATTRIBUTES lists it. DONT-FRAGMENT is among
+/// it: no portable and safe call sets the bit.
+fn unknown(message: &Message<'_>) -> Vec<u8> {
+    const KNOWN: [u16; 13] = [
+        attribute::USERNAME,
+        attribute::MESSAGE_INTEGRITY,
+        attribute::CHANNEL_NUMBER,
+        attribute::LIFETIME,
+        attribute::XOR_PEER_ADDRESS,
+        attribute::DATA,
+        attribute::REALM,
+        attribute::NONCE,
+        attribute::REQUESTED_ADDRESS_FAMILY,
+        attribute::EVEN_PORT,
+        attribute::REQUESTED_TRANSPORT,
+        attribute::RESERVATION_TOKEN,
+        attribute::XOR_MAPPED_ADDRESS,
+    ];
+    let kinds = message.attributes().map(|found| found.kind);
+    kinds.filter(|kind| *kind < 0x8000 && !KNOWN.contains(kind)).take(16).flat_map(u16::to_be_bytes).collect()
 }
 
 impl Server {
@@ -309,8 +334,14 @@ impl Server {
         let message = Message::parse(packet)?;
         match (message.class(), message.method()) {
             (Class::Request, Method::Binding) => {
-                let answer = Writer::new(Method::Binding, Class::Success, message.transaction())
-                    .with_address(attribute::XOR_MAPPED_ADDRESS, client.address);
+                let unknown = unknown(&message);
+                let answer = if unknown.is_empty() {
+                    Writer::new(Method::Binding, Class::Success, message.transaction())
+                        .with_address(attribute::XOR_MAPPED_ADDRESS, client.address)
+                } else {
+                    Writer::error(Method::Binding, message.transaction(), code::UNKNOWN_ATTRIBUTE)
+                        .with(attribute::UNKNOWN_ATTRIBUTES, &unknown)
+                };
                 out.push(Output::Send(client, answer.finish()));
                 None
             }
@@ -456,6 +487,7 @@ impl Server {
                         out.push(Output::Close(reservation.relay));
                     }
                 }
+                Deadline::Debt(holder) => drop(self.holders.remove(&holder)),
             }
         }
     }
@@ -489,7 +521,10 @@ impl Server {
     ) -> Result<(), Refusal> {
         let Authentic { owner } = self.authenticate(now, client, message)?;
         let key = owner.key;
-        self.check_known(message, key)?;
+        let unknown = unknown(message);
+        if !unknown.is_empty() {
+            return Err(Refusal::Unknown(unknown, key));
+        }
         if message.method() == Method::Allocate {
             return self.allocate(now, client, message, owner, out);
         }
@@ -555,32 +590,6 @@ impl Server {
         now.wall.secs().checked_sub(secs).is_some_and(|age| age <= NONCE_LIFETIME) && self.nonce(secs, client) == nonce
     }
 
-    /// RFC 8489, 6.3.1: what must be understood and is not, is refused. DONT-FRAGMENT is among it: no portable and safe call
-    /// sets the bit.
-    fn check_known(&self, message: &Message<'_>, key: Key) -> Result<(), Refusal> {
-        const KNOWN: [u16; 13] = [
-            attribute::USERNAME,
-            attribute::MESSAGE_INTEGRITY,
-            attribute::CHANNEL_NUMBER,
-            attribute::LIFETIME,
-            attribute::XOR_PEER_ADDRESS,
-            attribute::DATA,
-            attribute::REALM,
-            attribute::NONCE,
-            attribute::REQUESTED_ADDRESS_FAMILY,
-            attribute::EVEN_PORT,
-            attribute::REQUESTED_TRANSPORT,
-            attribute::RESERVATION_TOKEN,
-            attribute::XOR_MAPPED_ADDRESS,
-        ];
-        let unknown: Vec<u16> = message
-            .attributes()
-            .map(|found| found.kind)
-            .filter(|kind| *kind < 0x8000 && !KNOWN.contains(kind))
-            .collect();
-        if unknown.is_empty() { Ok(()) } else { Err(Refusal::Unknown(unknown, key)) }
-    }
-
     fn refuse(&mut self, now: Now, client: Client, message: &Message<'_>, refusal: Refusal, out: &mut Vec<Output>) {
         self.counts.refused += 1;
         let error = |code| Writer::error(message.method(), message.transaction(), code);
@@ -591,7 +600,6 @@ impl Server {
                 .with(attribute::NONCE, self.nonce(now.wall.secs(), client).as_bytes()),
             Refusal::Signed(code, key) => error(code).signed(&key),
             Refusal::Unknown(kinds, key) => {
-                let kinds: Vec<u8> = kinds.into_iter().take(16).flat_map(u16::to_be_bytes).collect();
                 error(code::UNKNOWN_ATTRIBUTE).with(attribute::UNKNOWN_ATTRIBUTES, &kinds).signed(&key)
             }
         };
@@ -861,7 +869,9 @@ impl Server {
         if held + reserved >= per_holder || here >= per_address {
             return Err(code::QUOTA_REACHED);
         }
-        self.holders.entry(holder).or_default().allocations += 1;
+        let account = self.holders.entry(holder).or_default();
+        self.deadlines.remove(&(account.meter, Deadline::Debt(holder)));
+        account.allocations += 1;
         self.networks.insert(network, here + 1);
         Ok(())
     }
@@ -870,7 +880,8 @@ impl Server {
         if let Some(account) = self.holders.get_mut(&holder) {
             account.allocations = account.allocations.saturating_sub(1);
             if account.allocations == 0 {
-                self.holders.remove(&holder);
+                // TURN-9: who gives up the last allocation does not get rid of a debt.
+                self.deadlines.insert((account.meter, Deadline::Debt(holder)));
             }
         }
         let network = reach::subscriber(from);

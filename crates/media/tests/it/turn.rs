@@ -301,6 +301,19 @@ fn turn_7_credentials_end_and_a_call_under_way_does_not() {
     assert_eq!(world.ask_as(client(1), &grant, Method::Refresh, &[]).error(), Some(401), "a day is enough");
 }
 
+/// RFC 8489, 6.3.1: a Binding request is no exception.
+#[test]
+fn turn_11_what_must_be_understood_in_a_binding_request_and_is_not_is_refused() {
+    let mut world = World::new();
+    let binding = |kind: u16| Writer::new(Method::Binding, Class::Request, [7; 12]).with(kind, &[0; 4]).finish();
+    let understood = world.answer(client(1), &binding(0x8022));
+    assert_eq!(understood.message().class(), Class::Success);
+    // CHANGE-REQUEST of RFC 5780.
+    let refused = world.answer(client(1), &binding(0x0003));
+    assert_eq!((refused.error(), refused.message().class()), (Some(420), Class::Error));
+    assert_eq!(refused.message().find(attribute::UNKNOWN_ATTRIBUTES), Some(&[0, 3][..]));
+}
+
 #[test]
 fn turn_11_what_cannot_be_granted_is_refused_with_its_code() {
     let mut world = World::new();
@@ -593,6 +606,24 @@ fn turn_9_bandwidth_is_an_identitys() {
     assert_eq!(world.server.counts().throttled, 258);
     world.wait(1);
     assert!(world.send(client(1), &packet).is_some());
+}
+
+#[test]
+fn turn_9_a_debt_outlives_the_last_allocation() {
+    let mut world = World::with(|config| config.limits.bandwidth = 10_000);
+    let packet = channel_data(0x4000, &[0; 972]);
+    let mut sent = 0;
+    for round in 0..5 {
+        world.allocate(client(1), 1);
+        world.bind(client(1), 1, 0x4000, PEER);
+        sent += (0..100).filter(|_| world.send(client(1), &packet).is_some()).count();
+        assert_eq!(sent, 21 + 10 * round, "two seconds' worth, and what each second earned");
+        assert_eq!(world.ask(client(1), 1, Method::Refresh, &[(attribute::LIFETIME, &[0; 4])]).error(), None);
+        world.wait(1);
+    }
+    // What was earned is forgotten, and with it whoever owes nothing.
+    world.wait(2);
+    assert_eq!(world.server.wake(), None);
 }
 
 #[test]

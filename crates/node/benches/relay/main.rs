@@ -8,11 +8,13 @@
 //! cargo bench -p dsip-node --bench relay                          # about a minute
 //! cargo bench -p dsip-node --bench relay -- load quic 200          # one measurement, transport, number of pairs
 //! DSIP_BENCH_IDLE=20000 cargo bench -p dsip-node --bench relay -- idle    # a crowd of another size
+//! cargo bench -p dsip-node --bench relay -- queue                 # what a long queue costs
 //! DSIP_BENCH_SECS=600 cargo bench -p dsip-node --bench relay      # ten minutes of load at each size: is it flat?
 //! ```
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod crowd;
 #[path = "../../tests/it/device.rs"]
 #[allow(dead_code)]
 mod device;
@@ -22,6 +24,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,12 +38,17 @@ use dsip_proto::identity::SecretKey;
 use dsip_proto::relay::host::Rates;
 use dsip_proto::relay::rate::Rate;
 use dsip_proto::wire::Ulid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
+use crowd::Crowd;
 use device::{Device, Said};
 
 /// Set in the process that is the node.
 const NODE: &str = "DSIP_BENCH_NODE";
+
+/// The home of that node, if it is to outlive it.
+const HOME: &str = "DSIP_BENCH_HOME";
 
 /// Calls that one pair has under way.
 const IN_FLIGHT: usize = 8;
@@ -61,6 +69,9 @@ fn main() {
     if std::env::var_os(NODE).is_some() {
         return node();
     }
+    if std::env::var_os(crowd::DEVICES).is_some() {
+        return crowd::live();
+    }
     // Names of measurements to make; `--bench`, which cargo passes, is none.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     // One of a kind is wanted if it is named, or nothing of its kind is.
@@ -68,7 +79,7 @@ fn main() {
         let named = |name: &str| wanted.iter().any(|one| one == name);
         named(name) || !kind.iter().any(|one| named(one))
     };
-    let is_wanted = |name: &str| among(&["load", "latency", "kept", "idle", "binds", "kamailio"], name);
+    let is_wanted = |name: &str| among(&["load", "latency", "kept", "queue", "idle", "binds", "kamailio"], name);
     let transports = || {
         TRANSPORTS.into_iter().filter(|one| among(&["ws", "quic"], if *one == Transport::Ws { "ws" } else { "quic" }))
     };
@@ -101,9 +112,13 @@ fn main() {
                 }
             }
         }
+        if is_wanted("queue") {
+            queue().await;
+        }
         if is_wanted("idle") {
             let crowd = std::env::var("DSIP_BENCH_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE);
-            println!("\n| {crowd} idle devices | KiB each | three minutes after all left | when they came again |\n|---|---|---|---|");
+            println!("\n| idle devices | KiB each | processor, of one core | KiB three minutes after all left | when they came again |");
+            println!("|---|---|---|---|---|");
             for transport in transports() {
                 idle(transport, crowd).await;
             }
@@ -121,16 +136,23 @@ fn main() {
     });
 }
 
-/// A connection is a descriptor in each of the two processes.
+/// A connection is a descriptor in each of the two processes, over WebSocket.
 fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
     const WANTED: u64 = 65_536;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < WANTED) {
-        let raised = Rlimit { current: Some(WANTED), maximum: maximum.map(|maximum| maximum.max(WANTED)) };
-        let _ = setrlimit(Resource::Nofile, raised);
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Only root may ask for more than the hard limit, and not everywhere.
+    for wanted in [WANTED.max(maximum.unwrap_or(WANTED)), maximum.unwrap_or(WANTED)] {
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(wanted) }).is_ok() {
+            return;
+        }
     }
+}
+
+/// Devices that one process can have over WebSocket: some descriptors are for other things.
+fn most_descriptors() -> usize {
+    const OTHERS: usize = 64;
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(usize::MAX, |limit| limit.saturating_sub(OTHERS))
 }
 
 // The node's process
@@ -138,12 +160,15 @@ fn raise_descriptor_limit() {
 fn node() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let home = tempfile::tempdir().expect("a directory");
-        let mut config = Config::new(home.path(), "127.0.0.1:0".parse().expect("an address"));
+        // One that outlives this process if it is given.
+        let own = tempfile::tempdir().expect("a directory");
+        let home = std::env::var_os(HOME).map_or_else(|| own.path().to_owned(), PathBuf::from);
+        let mut config = Config::new(&home, "127.0.0.1:0".parse().expect("an address"));
         let unlimited = Rate { burst: u32::MAX, every: Duration::from_micros(1) };
         config.limits = Limits { connections: 100_000, per_address: 100_000, opens: unlimited };
         config.relay.seen = envelope::Limits { live_per_sender: usize::MAX, live: usize::MAX, ..Default::default() };
         config.relay.rates = Rates {
+            devices: unlimited,
             envelopes: unlimited,
             networks: unlimited,
             invites: unlimited,
@@ -165,24 +190,30 @@ fn node() {
 /// A node in its own process.
 struct Server {
     process: Child,
+    url: String,
     target: Target,
     did: String,
 }
 
 impl Server {
     fn start(transport: Transport) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this program"))
-            .env(NODE, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("started");
+        Self::spawn(transport, Command::new(std::env::current_exe().expect("this program")).env(NODE, "1"))
+    }
+
+    /// With a home that may hold something already.
+    fn start_in(transport: Transport, home: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        Self::spawn(transport, command.env(NODE, "1").env(HOME, home))
+    }
+
+    fn spawn(transport: Transport, command: &mut Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("ready");
         let (url, did) = line.trim().split_once(' ').expect("a URL and a DID");
         let target: Target = url.parse().expect("a target");
         let target = target.with_bindings(["ws/1.0", transport.id()]);
-        Self { process, target, did: did.to_owned() }
+        Self { process, url: url.to_owned(), target, did: did.to_owned() }
     }
 
     /// Processor time that all its threads have had.
@@ -198,10 +229,14 @@ impl Server {
     }
 
     async fn bind(&self, dialer: &Dialer, device: &Device) -> (Outbox, Inbox) {
-        let mut link = dialer.open(&self.target).await.expect("opened");
-        device.greet(&mut link, &self.did).await;
-        link.split()
+        bind(dialer, &self.target, &self.did, device).await
     }
+}
+
+async fn bind(dialer: &Dialer, target: &Target, did: &str, device: &Device) -> (Outbox, Inbox) {
+    let mut link = dialer.open(target).await.expect("opened");
+    device.greet(&mut link, did).await;
+    link.split()
 }
 
 impl Drop for Server {
@@ -405,61 +440,84 @@ impl fmt::Display for Syncs {
 /// Envelopes that one sender is not vouched for and goes on with.
 const UNSURE: usize = 64;
 
-/// Senders whose envelopes go to disk, because their recipients are away. Each lets [`UNSURE`] envelopes go ahead and asks
-/// after each quarter of them; an envelope is kept when that question is answered, and its time counts from its sending.
-/// What they send is signed beforehand.
+/// What the relay holds for one sender at most, and for all of them, and for one recipient: a little less than that.
+const OF_SENDER: usize = 4_000;
+const OF_ALL: usize = 260_000;
+const OF_RECIPIENT: usize = 200;
+const RECIPIENTS: usize = OF_SENDER / OF_RECIPIENT;
+
+/// Somebody whose messages are for people who are away, with a connection.
+struct Sender {
+    said: Vec<Said>,
+    outbox: Outbox,
+    inbox: Inbox,
+}
+
+impl Sender {
+    /// The sender of this number and so many messages, which are signed beforehand.
+    async fn new(server: &Server, dialer: &Dialer, number: usize, messages: usize) -> Self {
+        let alice = pair(number).0;
+        let recipients: Vec<Device> = (0..RECIPIENTS).map(|one| recipient(number, one)).collect();
+        for recipient in recipients.iter().take(messages.div_ceil(OF_RECIPIENT)) {
+            drop(server.bind(dialer, recipient).await);
+        }
+        let session = alice.invite(&alice.did).id;
+        let to = |n: usize| &recipients[n / OF_RECIPIENT].did;
+        let said = (0..messages.min(OF_SENDER)).map(|n| alice.bye(to(n), session)).collect();
+        let (outbox, inbox) = server.bind(dialer, &alice).await;
+        Self { said, outbox, inbox }
+    }
+
+    /// Lets [`UNSURE`] envelopes go ahead and asks after each quarter of them; an envelope is kept when that question is
+    /// answered, and its time counts from its sending. How long each took.
+    async fn send(self, until: Instant) -> Vec<Duration> {
+        let Self { said, outbox, inbox: _inbox } = self;
+        let mut took = Vec::new();
+        let mut asked = VecDeque::new();
+        for said in said.chunks(UNSURE / 4) {
+            if Instant::now() > until {
+                break;
+            }
+            let sent = Instant::now();
+            for said in said {
+                post(&outbox, said).await;
+            }
+            let (outbox, count) = (outbox.clone(), said.len());
+            asked.push_back(tokio::spawn(async move {
+                outbox.kept().await.expect("kept");
+                (sent.elapsed(), count)
+            }));
+            if asked.len() == 4
+                && let Some(first) = asked.pop_front()
+            {
+                let (each, count) = first.await.expect("asked");
+                took.extend(std::iter::repeat_n(each, count));
+            }
+        }
+        for last in asked {
+            let (each, count) = last.await.expect("asked");
+            took.extend(std::iter::repeat_n(each, count));
+        }
+        took
+    }
+}
+
+fn recipient(sender: usize, one: usize) -> Device {
+    pair(1_000 + sender * RECIPIENTS + one).1
+}
+
+/// Senders whose envelopes go to disk, because their recipients are away.
 async fn kept(transport: Transport, senders: usize, duration: Duration) {
-    /// What the relay holds for one sender at most, and for all of them, and for one recipient: a little less than that.
-    const OF_SENDER: usize = 4_000;
-    const OF_ALL: usize = 200_000;
-    const OF_RECIPIENT: usize = 200;
-    const RECIPIENTS: usize = OF_SENDER / OF_RECIPIENT;
     let server = Server::start(transport);
     let dialer = dialer();
     let mut ready = Vec::new();
     for number in 0..senders {
-        let alice = pair(number).0;
-        let recipients: Vec<Device> = (0..RECIPIENTS).map(|one| pair(1_000 + number * RECIPIENTS + one).1).collect();
-        for recipient in &recipients {
-            drop(server.bind(&dialer, recipient).await);
-        }
-        let session = alice.invite(&alice.did).id;
-        let to = |n: usize| &recipients[n / OF_RECIPIENT].did;
-        let said: Vec<Said> = (0..OF_SENDER.min(OF_ALL / senders)).map(|n| alice.bye(to(n), session)).collect();
-        let (outbox, inbox) = server.bind(&dialer, &alice).await;
-        ready.push((said, outbox, inbox));
+        ready.push(Sender::new(&server, &dialer, number, OF_SENDER.min(OF_ALL / senders)).await);
     }
     let (processor, began) = (server.processor(), Instant::now());
     let mut tasks = JoinSet::new();
-    for (said, outbox, inbox) in ready {
-        tasks.spawn(async move {
-            let _inbox = inbox;
-            let mut took = Vec::new();
-            let mut asked = VecDeque::new();
-            for said in said.chunks(UNSURE / 4) {
-                if began.elapsed() > duration {
-                    break;
-                }
-                let sent = Instant::now();
-                for said in said {
-                    post(&outbox, said).await;
-                }
-                let outbox = outbox.clone();
-                asked.push_back(tokio::spawn(async move {
-                    outbox.kept().await.expect("kept");
-                    sent.elapsed()
-                }));
-                if asked.len() == 4
-                    && let Some(first) = asked.pop_front()
-                {
-                    took.extend(std::iter::repeat_n(first.await.expect("asked"), said.len()));
-                }
-            }
-            for last in asked {
-                took.extend(std::iter::repeat_n(last.await.expect("asked"), UNSURE / 4));
-            }
-            took
-        });
+    for sender in ready {
+        tasks.spawn(sender.send(began + duration));
     }
     let mut took: Vec<Duration> = tasks.join_all().await.concat();
     let elapsed = began.elapsed().as_secs_f64();
@@ -474,6 +532,98 @@ async fn kept(transport: Transport, senders: usize, duration: Duration) {
     );
 }
 
+/// What it costs that much is waiting already: to keep one more, to hand one over, to route a call, and to start again.
+async fn queue() {
+    /// Senders that queue up to a row's length; a recipient holds 256 envelopes at most, so a long queue is many people's.
+    const LENGTHS: [usize; 4] = [1, 8, 64, 65];
+    const AT_ONCE: usize = 8;
+    const CALLS: Duration = Duration::from_secs(3);
+    let transport = Transport::Ws;
+    let home = tempfile::tempdir().expect("a directory");
+    println!(
+        "\n| envelopes waiting | kept/s of node processor time | handed over/s of it | routed/s of it | memory each, KiB | file, MiB | start |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut server = Server::start_in(transport, home.path());
+    let dialer = dialer();
+    come_and_go(&server).await;
+    let before = server.memory();
+    let (mut senders, mut waiting) = (0, 0);
+    for length in LENGTHS {
+        let (mut busy, mut kept) = (Duration::ZERO, 0);
+        while senders < length {
+            let mut ready = Vec::new();
+            for number in senders..length.min(senders + AT_ONCE) {
+                ready.push(Sender::new(&server, &dialer, number, OF_SENDER).await);
+            }
+            senders += ready.len();
+            let processor = server.processor();
+            let until = Instant::now() + Duration::from_secs(600);
+            let mut tasks = JoinSet::new();
+            for sender in ready {
+                tasks.spawn(sender.send(until));
+            }
+            // Of the last round alone, when the queue was nearly so long as the row says.
+            (busy, kept) = (Duration::ZERO, 0);
+            kept += tasks.join_all().await.concat().len();
+            busy += server.processor() - processor;
+            waiting += kept;
+        }
+        let per_second = |count: f64, time: Duration| count / time.as_secs_f64();
+        let keeping = per_second(kept as f64, busy);
+        settle(&server, 64.0).await;
+        let memory = (server.memory() - before) / waiting as f64;
+        let file = bytes_under(home.path()) as f64 / f64::from(1 << 20);
+
+        // Calls between others, all the while.
+        let heard = Arc::new(AtomicU64::new(0));
+        let talking = talk(&server, 2, IN_FLIGHT, &heard).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (processor, count) = (server.processor(), heard.load(Ordering::Relaxed));
+        tokio::time::sleep(CALLS).await;
+        let routed = (heard.load(Ordering::Relaxed) - count) as f64;
+        let routing = per_second(routed, server.processor() - processor);
+        drop(talking);
+
+        // Everybody for whom the last sender left something comes back.
+        let processor = server.processor();
+        let mut handed = 0;
+        for one in 0..RECIPIENTS {
+            let (_outbox, mut inbox) = server.bind(&dialer, &recipient(senders - 1, one)).await;
+            for _ in 0..OF_RECIPIENT {
+                inbox.recv().await.expect("what was kept");
+                handed += 1;
+            }
+        }
+        let handing = per_second(f64::from(handed), server.processor() - processor);
+        waiting -= usize::try_from(handed).expect("few");
+
+        // It is killed, so that it has nothing but its file.
+        drop(server);
+        let began = Instant::now();
+        server = Server::start_in(transport, home.path());
+        let start = began.elapsed();
+        println!(
+            "| {} | {keeping:.0} | {handing:.0} | {routing:.0} | {memory:.2} | {file:.0} | {start:.2?} |",
+            waiting + OF_SENDER
+        );
+    }
+}
+
+/// Bytes of all files in a directory.
+fn bytes_under(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).expect("a directory").filter_map(Result::ok);
+    entries
+        .map(|entry| {
+            if entry.path().is_dir() {
+                bytes_under(&entry.path())
+            } else {
+                entry.metadata().map_or(0, |file| file.len())
+            }
+        })
+        .sum()
+}
+
 /// The value below which so great a share of the sorted `values` lies.
 fn at(values: &[Duration], share: f64) -> Duration {
     values.get((values.len() as f64 * share) as usize).copied().unwrap_or_default()
@@ -481,47 +631,54 @@ fn at(values: &[Duration], share: f64) -> Duration {
 
 /// Memory that devices cost which are bound and silent, and whether it comes back.
 async fn idle(transport: Transport, crowd: usize) {
+    const WATCHED: Duration = Duration::from_secs(30);
+    // What keeps so many connections alive moves the memory a little all the time.
+    let calm = 64.0f64.max(crowd as f64 / 20.0);
+    let crowd = if transport == Transport::Ws { crowd.min(most_descriptors()) } else { crowd };
     let server = Server::start(transport);
-    let devices: Vec<Device> = (0..crowd).map(|number| pair(number).0).collect();
     // What the first connection allocates for good is not the devices' fault.
-    drop(gather(&server, &devices[..4]).await);
-    settle(&server).await;
+    come_and_go(&server).await;
+    settle(&server, calm).await;
     let before = server.memory();
-    let links = gather(&server, &devices).await;
-    settle(&server).await;
+    let mut devices = Crowd::gather(&server, transport, crowd);
+    settle(&server, calm).await;
     let with = server.memory();
-    drop(links);
-    settle(&server).await;
+    let used = server.processor();
+    tokio::time::sleep(WATCHED).await;
+    let used = 100.0 * (server.processor() - used).as_secs_f64() / WATCHED.as_secs_f64();
+    devices.leave();
+    settle(&server, calm).await;
+    drop(devices);
     // What is remembered about devices ages while others talk; three minutes later the node gives the memory back.
     for _ in 0..19 {
         tokio::time::sleep(Duration::from_secs(10)).await;
-        drop(gather(&server, &devices[..4]).await);
+        come_and_go(&server).await;
     }
     let after = server.memory();
-    let links = gather(&server, &devices).await;
-    settle(&server).await;
+    let devices = Crowd::gather(&server, transport, crowd);
+    settle(&server, calm).await;
     let again = server.memory();
-    drop(links);
+    drop(devices);
     let each = |now: f64| (now - before) / crowd as f64;
-    println!("| {transport} | {:.1} | {:.1} | {:.1} |", each(with), each(after), each(again));
+    println!("| {transport}, {crowd} | {:.1} | {used:.1} % | {:.1} | {:.1} |", each(with), each(after), each(again));
 }
 
-async fn gather(server: &Server, devices: &[Device]) -> Vec<(Outbox, Inbox)> {
+/// A few devices bind and leave.
+async fn come_and_go(server: &Server) {
     let dialer = dialer();
     let mut links = Vec::new();
-    for device in devices {
-        links.push(server.bind(&dialer, device).await);
+    for number in 0..4 {
+        links.push(server.bind(&dialer, &pair(number).0).await);
     }
-    links
 }
 
-/// Waits until the node's memory does not change any more.
-async fn settle(server: &Server) {
+/// Waits until the node's memory changes by less than so many KiB in a second, for two minutes at most.
+async fn settle(server: &Server, calm: f64) {
     let mut last = server.memory();
-    loop {
+    for _ in 0..120 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = server.memory();
-        if (now - last).abs() < 64.0 {
+        if (now - last).abs() < calm {
             return;
         }
         last = now;

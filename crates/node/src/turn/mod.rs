@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::admission::Admission;
+use crate::admission::{self, Admission};
 use crate::{StartError, until};
 
 pub use server::Limits;
@@ -96,13 +96,15 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens what `config` says beside the node's own port, on the socket that answers STUN.
-    pub(crate) async fn open(
+    /// Opens what `config` says beside the node's own port, on the socket that answers STUN. Nothing takes the TCP ports that
+    /// were `chosen`, unless it was chosen for it.
+    pub(crate) fn open(
         config: &Config,
         udp: UdpSocket,
         beside: SocketAddr,
         hosts: &[String],
         picks: bool,
+        chosen: &BTreeSet<u16>,
     ) -> Result<Self, StartError> {
         link::quic::enlarge(&udp);
         let relays =
@@ -110,8 +112,8 @@ impl Listeners {
         let own = ports::own(beside.ip(), hosts);
         let tcp = if config.enabled {
             let preferred = |port| if picks { 0 } else { port };
-            let tcp = listen(config.tcp, beside.ip(), preferred(TCP_PORT)).await?;
-            Some((tcp, listen(config.tls, beside.ip(), preferred(TLS_PORT)).await?))
+            let tcp = listen(config.tcp, beside.ip(), preferred(TCP_PORT), chosen)?;
+            Some((tcp, listen(config.tls, beside.ip(), preferred(TLS_PORT), chosen)?))
         } else {
             None
         };
@@ -175,16 +177,23 @@ impl Listeners {
     }
 }
 
-/// Where the operator said, or on the customary port, or on any.
-async fn listen(explicit: Option<SocketAddr>, ip: IpAddr, preferred: u16) -> Result<TcpListener, StartError> {
+/// Where the operator said, or on the customary port, or on any that nobody asked for.
+fn listen(
+    explicit: Option<SocketAddr>,
+    ip: IpAddr,
+    preferred: u16,
+    chosen: &BTreeSet<u16>,
+) -> Result<TcpListener, StartError> {
     let failed = |at: SocketAddr| move |source| StartError::Listen { at: at.to_string(), source };
     if let Some(at) = explicit {
-        return TcpListener::bind(at).await.map_err(failed(at));
+        return admission::listen(at).map_err(failed(at));
     }
-    if let Ok(listener) = TcpListener::bind((ip, preferred)).await {
+    if !chosen.contains(&preferred)
+        && let Ok(listener) = admission::listen((ip, preferred).into())
+    {
         return Ok(listener);
     }
-    TcpListener::bind((ip, 0)).await.map_err(failed((ip, 0).into()))
+    admission::listen((ip, 0).into()).map_err(failed((ip, 0).into()))
 }
 
 /// The server and its sockets.

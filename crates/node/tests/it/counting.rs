@@ -3,17 +3,18 @@
 //! [`a_crowd`] makes a program of them, for those who break the node, its disk and its network from outside
 //! (`cargo x chaos`).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io::BufRead as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dsip_endpoint::link::{Close, Dialer, Link, Target, Transport};
+use dsip_endpoint::link::{Close, Dialer, Link, Stream, Target, Transport};
 use dsip_proto::time::Wall;
 use dsip_proto::wire::Ulid;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::device::{Device, Said, payload, wall};
 use crate::no_roots;
@@ -23,6 +24,9 @@ const CROWD: &str = "DSIP_COUNT_AT";
 
 /// After how long a node that cannot be reached is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// How often a recipient looks at what it has acknowledged.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long nothing may arrive that was vouched for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +59,15 @@ impl Pace {
 #[derive(Default)]
 struct Ledger {
     vouched: HashMap<Ulid, Wall>,
-    received: HashSet<Ulid>,
+    received: HashMap<Ulid, Came>,
+    /// How often its sender said it again, less how often it came again for that.
+    said_again: HashMap<Ulid, usize>,
+    /// Connections that recipients have had.
+    connections: usize,
+    /// What each recipient has received on its present connection and cannot be sure yet that the node knows.
+    unsettled: HashMap<usize, VecDeque<(u64, Ulid)>>,
+    /// What came again though the node knew.
+    again: Vec<Ulid>,
     /// How much each sender has said.
     said: HashMap<usize, u64>,
     /// The last number each recipient heard from each sender.
@@ -63,6 +75,46 @@ struct Ledger {
     refused: usize,
     repeats: usize,
     losses: usize,
+}
+
+/// How an envelope came last.
+struct Came {
+    /// On which connection.
+    on: usize,
+    /// Whether its recipient acknowledged it, and the node said that it is done with it (CUS-12).
+    settled: bool,
+}
+
+impl Ledger {
+    /// An envelope came on a connection. False if it came before.
+    fn came(&mut self, id: Ulid, on: usize) -> bool {
+        let Some(came) = self.received.get_mut(&id) else {
+            self.received.insert(id, Came { on, settled: false });
+            return true;
+        };
+        self.repeats += 1;
+        // CUS-5: its sender has said it again. After a crash the node cannot know that it has been there.
+        if let Some(count) = self.said_again.get_mut(&id).filter(|count| **count > 0) {
+            *count -= 1;
+        } else if came.settled {
+            self.again.push(id);
+        } else {
+            // CUS-14: what the connection before it did not acknowledge.
+            assert!(came.on != on, "{id} came twice on one connection");
+        }
+        came.on = on;
+        false
+    }
+
+    /// The node is done with what this recipient has received up to this frame of its present connection.
+    fn settle(&mut self, recipient: usize, upto: u64) {
+        let Some(unsettled) = self.unsettled.get_mut(&recipient) else { return };
+        while let Some((_, id)) = unsettled.pop_front_if(|(number, _)| *number <= upto) {
+            if let Some(came) = self.received.get_mut(&id) {
+                came.settled = true;
+            }
+        }
+    }
 }
 
 /// What all of them found.
@@ -74,7 +126,11 @@ pub(crate) struct Tally {
     pub(crate) received: usize,
     /// Envelopes that are the sender's again.
     pub(crate) refused: usize,
-    /// Envelopes that came more than once.
+    /// Envelopes whose recipient acknowledged them, as the node confirmed.
+    pub(crate) settled: usize,
+    /// Envelopes that came again after that, though nobody said them again.
+    pub(crate) again: usize,
+    /// Envelopes that came more than once, for whatever reason.
     pub(crate) repeats: usize,
     /// Connections that recipients lost.
     pub(crate) losses: usize,
@@ -131,23 +187,32 @@ impl Crowd {
         self.shared.lock().received.len()
     }
 
+    /// How much its recipients have acknowledged, as the node confirmed.
+    pub(crate) fn settled(&self) -> usize {
+        self.tally().settled
+    }
+
     /// Waits until so much has arrived.
     pub(crate) async fn hears(&self, count: usize) {
         self.shared.heard.subscribe().wait_for(|heard| *heard >= count).await.expect("they go on");
     }
 
-    /// Falls silent once everything said was vouched for or refused, waits for what was vouched for, and counts.
+    /// Falls silent once everything said was vouched for or refused, waits for what was vouched for and for recipients to be
+    /// sure of what they have, and counts.
     pub(crate) async fn settle(&mut self) -> Tally {
         self.halt.send_replace(true);
         while let Some(ended) = self.sending.join_next().await {
             ended.expect("a sender found everything in order");
         }
         let mut progress = self.shared.heard.subscribe();
-        while self.tally().lost > 0 {
+        while self.tally().lost > 0 || self.shared.lock().unsettled.values().any(|unsettled| !unsettled.is_empty()) {
             tokio::select! {
                 Some(ended) = self.receiving.join_next() => ended.expect("a recipient found everything in order"),
                 more = timeout(PATIENCE, progress.changed()) => if more.is_err() { break },
             }
+        }
+        while let Some(ended) = self.receiving.try_join_next() {
+            ended.expect("a recipient found everything in order");
         }
         self.tally()
     }
@@ -155,7 +220,10 @@ impl Crowd {
     /// Says on standard error what is missing, for whoever looks for it in the logs: an id begins with its time.
     fn explain(&self) {
         let ledger = self.shared.lock();
-        for id in ledger.vouched.keys().filter(|id| !ledger.received.contains(id)) {
+        for id in &ledger.again {
+            eprintln!("{id} was acknowledged, and came again");
+        }
+        for id in ledger.vouched.keys().filter(|id| !ledger.received.contains_key(id)) {
             let [said, vouched] = [u64::try_from(id.to_bits() >> 80).unwrap_or(0), ledger.vouched[id].millis()];
             eprintln!("{id} was said at {said} ms, vouched for at {vouched} ms, and is missing");
         }
@@ -167,9 +235,11 @@ impl Crowd {
             vouched: ledger.vouched.len(),
             received: ledger.received.len(),
             refused: ledger.refused,
+            settled: ledger.received.values().filter(|came| came.settled).count(),
+            again: ledger.again.len(),
             repeats: ledger.repeats,
             losses: ledger.losses,
-            lost: ledger.vouched.keys().filter(|id| !ledger.received.contains(id)).count(),
+            lost: ledger.vouched.keys().filter(|id| !ledger.received.contains_key(id)).count(),
         }
     }
 }
@@ -190,10 +260,10 @@ async fn a_crowd() {
         match command.as_str() {
             "talk" => crowd.talk(Pace::ORDINARY),
             "settle" => {
-                let Tally { vouched, received, refused, repeats, losses, lost } = crowd.settle().await;
+                let Tally { vouched, received, refused, settled, again, repeats, losses, lost } = crowd.settle().await;
                 let settled = serde_json::json!({
                     "event": "settled", "vouched": vouched, "received": received, "refused": refused,
-                    "repeats": repeats, "losses": losses, "lost": lost,
+                    "acknowledged": settled, "again": again, "repeats": repeats, "losses": losses, "lost": lost,
                 });
                 println!("\n{settled}");
                 crowd.explain();
@@ -245,6 +315,7 @@ async fn send(
     'connections: loop {
         let (outbox, mut inbox) = bound(&mut at, &device, transport).await.split();
         for said in &unsure {
+            *shared.lock().said_again.entry(said.id).or_default() += 1;
             if outbox.send(said.stream, said.text.clone()).is_err() {
                 continue 'connections;
             }
@@ -291,38 +362,83 @@ async fn send(
     }
 }
 
-/// Hears what comes and goes away every now and then.
+/// Hears what comes and goes away every now and then. What it has acknowledged, and the node has confirmed, may not come again.
 async fn receive(number: usize, transport: Transport, mut at: watch::Receiver<Option<At>>, shared: Shared) {
     let device = recipient(number);
     loop {
-        let mut link = bound(&mut at, &device, transport).await;
+        let (outbox, mut inbox) = bound(&mut at, &device, transport).await.split();
+        let on = {
+            let mut ledger = shared.lock();
+            ledger.connections += 1;
+            ledger.unsettled.insert(number, VecDeque::new());
+            ledger.connections
+        };
+        // The node's hello was the first.
+        let mut frames = 1_u64;
         let mut left = 1_000;
+        // How much was acknowledged at the last two looks: over QUIC a question has up to two parts here, so that all of
+        // the earlier one was answered when the count has moved on.
+        let (mut earlier, mut acknowledged) = (0, 0);
+        let mut look = interval(LOOK);
+        let mut confirming: Option<(u64, BoxFuture<'_, bool>)> = None;
         loop {
-            let frame = tokio::select! {
-                frame = link.recv() => frame,
+            tokio::select! {
+                frame = inbox.recv() => {
+                    let Ok(frame) = frame else { break };
+                    frames += 1;
+                    let said = payload(&frame);
+                    if said["from"] != device.did.as_str() && said["type"] != "error" {
+                        left -= 1;
+                        if left == 0 {
+                            outbox.close(Close::Done);
+                        }
+                        hear(number, on, frames, &said, &shared);
+                    }
+                }
+                confirmed = async { confirming.as_mut().expect("there is one").1.as_mut().await }, if confirming.is_some() => {
+                    if let Some((upto, _)) = confirming.take()
+                        && confirmed
+                    {
+                        shared.lock().settle(number, upto);
+                        shared.heard.send_modify(|_| {});
+                    }
+                }
+                _ = look.tick() => {
+                    if inbox.acknowledged() > acknowledged {
+                        (earlier, acknowledged) = (acknowledged, inbox.acknowledged());
+                    }
+                    let unsettled = shared.lock().unsettled.get(&number).and_then(|unsettled| unsettled.front().copied());
+                    if confirming.is_none() && unsettled.is_some_and(|(first, _)| first <= acknowledged) {
+                        // CUS-1: an answer to what is said now says that all we acknowledged before is off the disk; and it
+                        // is one more envelope for the node to ask about.
+                        let said = device.bye_saying(&device.did, Ulid::from_bits(7), "to itself");
+                        outbox.send(Stream::Control, said.text).ok();
+                        let outbox = &outbox;
+                        confirming = Some((earlier, Box::pin(async move { outbox.kept().await.is_ok() })));
+                    }
+                }
                 _ = at.changed() => break,
-            };
-            let Ok(frame) = frame else { break };
-            left -= 1;
-            if left == 0 {
-                link.close(Close::Done);
             }
-            let said = payload(&frame);
-            let detail = said["detail"].as_str().expect("ours").to_owned();
-            let (sender, count) = detail.split_once(' ').expect("ours");
-            let (sender, count): (usize, u64) = (sender.parse().expect("ours"), count.parse().expect("ours"));
-            let id = said["id"].as_str().and_then(|id| id.parse().ok()).expect("ours");
-            let (mut ledger, heard) = (shared.lock(), &shared.heard);
-            if ledger.received.insert(id) {
-                let last = ledger.last.insert((sender, number), count);
-                assert!(last.is_none_or(|last| last < count), "RLY-3: {count} after {last:?} of {sender}");
-            } else {
-                ledger.repeats += 1;
-            }
-            heard.send_replace(ledger.received.len());
         }
-        shared.lock().losses += 1;
+        let mut ledger = shared.lock();
+        ledger.losses += 1;
+        ledger.unsettled.remove(&number);
     }
+}
+
+/// A recipient heard this as that frame of its connection.
+fn hear(recipient: usize, on: usize, frame: u64, said: &serde_json::Value, shared: &Shared) {
+    let detail = said["detail"].as_str().expect("ours").to_owned();
+    let (sender, count) = detail.split_once(' ').expect("ours");
+    let (sender, count): (usize, u64) = (sender.parse().expect("ours"), count.parse().expect("ours"));
+    let id = said["id"].as_str().and_then(|id| id.parse().ok()).expect("ours");
+    let mut ledger = shared.lock();
+    if ledger.came(id, on) {
+        let last = ledger.last.insert((sender, recipient), count);
+        assert!(last.is_none_or(|last| last < count), "RLY-3: {count} after {last:?} of {sender}");
+    }
+    ledger.unsettled.entry(recipient).or_default().push_back((frame, id));
+    shared.heard.send_replace(ledger.received.len());
 }
 
 pub(crate) fn sender(number: usize) -> Device {
@@ -336,3 +452,24 @@ pub(crate) fn recipient(number: usize) -> Device {
 const SENDERS: [(usize, Transport); 4] =
     [(0, Transport::Ws), (1, Transport::Quic), (2, Transport::Ws), (3, Transport::Quic)];
 const RECIPIENTS: [(usize, Transport); 2] = [(0, Transport::Ws), (1, Transport::Quic)];
+
+#[test]
+fn what_comes_again_is_told_apart() {
+    let [id, other] = [1, 2].map(Ulid::from_bits);
+    let mut ledger = Ledger::default();
+    let receive = |ledger: &mut Ledger, id, on, frame| {
+        let is_new = ledger.came(id, on);
+        ledger.unsettled.entry(0).or_default().push_back((frame, id));
+        is_new
+    };
+    assert!(receive(&mut ledger, id, 1, 2) && receive(&mut ledger, other, 1, 3));
+    ledger.settle(0, 2);
+    // What was not acknowledged for certain may come again on another connection, and what its sender said again.
+    assert!(!receive(&mut ledger, other, 2, 2));
+    ledger.said_again.insert(id, 1);
+    assert!(!receive(&mut ledger, id, 2, 3));
+    assert!(ledger.again.is_empty());
+    // Nothing else may.
+    assert!(!receive(&mut ledger, id, 3, 2));
+    assert_eq!((ledger.again, ledger.repeats), (vec![id], 3));
+}

@@ -93,6 +93,15 @@ impl Device {
         Said { id, text: envelope.text().into(), stream: Stream::Control }
     }
 
+    /// A record that says where its identity can be dialled.
+    pub(crate) fn hint(&self, uri: &str, seq: u64) -> Arc<str> {
+        let bindings = vec![BindingId::WS];
+        let endpoint = message::HintEndpoint { uri: uri.to_owned(), bindings, rest: Default::default() };
+        let common = Common { from: self.identity.clone(), ..self.common(&[]) };
+        let hint = message::ReachabilityHint { common, subject: self.identity.clone(), seq, endpoints: vec![endpoint] };
+        self.signer.sign(&hint.into()).text().into()
+    }
+
     pub(crate) fn invite(&self, to: &Did) -> Said {
         let invite = message::Invite {
             common: self.common(&[ProfileId::INTERACTIVE_MEDIA]),

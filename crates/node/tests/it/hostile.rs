@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dsip_endpoint::dht::{self, Dht};
 use dsip_endpoint::link::{Close, Closed, Dialer, OpenError, Stream, Target, Transport};
 use dsip_endpoint::tls::{self, Expect};
+use dsip_media::stun::{
+    self,
+    message::{Class, Method, Writer},
+};
 use dsip_node::Limits;
 use dsip_proto::identity::{PublicKey, SecretKey};
 use dsip_proto::relay::rate::Rate;
@@ -42,7 +47,7 @@ impl World {
     }
 
     /// Whether an ordinary call still works.
-    async fn is_well(&self) {
+    pub(crate) async fn is_well(&self) {
         let (alice, bob) = (Device::new(101), Device::new(102));
         let mut callee = self.bind(&bob, Transport::Quic).await;
         let caller = self.bind(&alice, Transport::Ws).await;
@@ -134,27 +139,99 @@ async fn http_gets_plain_answers() {
     for (request, status) in [("GET / HTTP/1.1", "200"), ("GET /dsip HTTP/1.1", "426"), ("GET /x HTTP/1.1", "404")] {
         let config = no_roots().ws_client(&world.key()).expect("configured");
         let mut stream = world.tls(config).await.expect("secured");
-        stream.write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes()).await.expect("written");
+        stream
+            .write_all(format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("read");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
 }
 
+/// Octets that differ for every seed.
+fn noise(seed: u8) -> Vec<u8> {
+    (0..1200u32).map(|at| seed.wrapping_mul(31).wrapping_add((at * 7) as u8) ^ seed).collect()
+}
+
+/// Every port that a node opens: signaling and TURN over TCP and TLS, the DHT, metrics; QUIC, STUN and TURN over UDP. What
+/// comes over TCP comes bare, so that the first record is wrong, and inside of TLS, where TLS is spoken.
 #[tokio::test]
 async fn garbage_on_every_port_disturbs_nobody() {
-    let world = World::start().await;
-    let stun = world.node.ready().stun.trim_start_matches("stun:").to_owned();
+    let world = World::with(|config| config.metrics = Some("127.0.0.1:0".parse().expect("an address"))).await;
+    let ready = world.node.ready();
+    let port = |text: &str| -> u16 {
+        let digits = text.rsplit(':').next().unwrap_or_default();
+        digits.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().expect(text)
+    };
+    let turn = |scheme: &str, transport: &str| {
+        let url = ready.turn.iter().find(|url| url.starts_with(scheme) && url.ends_with(transport));
+        port(url.expect("served").split('?').next().expect("a URL"))
+    };
+    let (turn_tcp, turn_tls) = (turn("turn:", "=tcp"), turn("turns:", "=tcp"));
+    let dht = ready.dht.split('/').nth(4).expect("a port").parse().expect("a number");
+    let metrics = port(ready.metrics.as_deref().expect("served"));
+    let stun = port(&ready.stun);
+    assert_eq!(stun, turn("turn:", "=udp"));
+
     let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
-    let mut tcp = TcpStream::connect(("127.0.0.1", world.port())).await.expect("connected");
     for seed in 0..=255u8 {
-        let noise: Vec<u8> = (0..1200u32).map(|at| seed.wrapping_mul(31).wrapping_add((at * 7) as u8) ^ seed).collect();
+        let noise = noise(seed);
         udp.send_to(&noise, ("127.0.0.1", world.port())).await.expect("sent");
-        udp.send_to(&noise[..usize::from(seed)], &stun).await.expect("sent");
-        // The node hangs up on it at the first record that is no handshake.
-        drop(tcp.write_all(&noise).await);
+        udp.send_to(&noise[..usize::from(seed)], ("127.0.0.1", stun)).await.expect("sent");
+    }
+    for seed in 0..16u8 {
+        let mut noise = noise(seed);
+        // One in two begins like the head of a long TLS record, so that more of it is waited for.
+        if seed % 2 == 1 {
+            noise.splice(..5, [0x16, 3, 1, 0x40, 0]);
+        }
+        for port in [world.port(), turn_tcp, turn_tls, dht, metrics] {
+            let mut tcp = TcpStream::connect(("127.0.0.1", port)).await.expect("connected");
+            // The node hangs up as soon as it sees what this is.
+            drop(tcp.write_all(&noise).await);
+        }
+        for port in [world.port(), turn_tls] {
+            let tcp = TcpStream::connect(("127.0.0.1", port)).await.expect("connected");
+            let config = match port == turn_tls {
+                true => no_roots().turn_client(&world.key()),
+                false => no_roots().ws_client(&world.key()),
+            };
+            let name = tls::server_name("127.0.0.1").expect("a name");
+            let mut secured =
+                TlsConnector::from(config.expect("configured")).connect(name, tcp).await.expect("secured");
+            drop(secured.write_all(&noise).await);
+            drop(secured.flush().await);
+        }
     }
     world.is_well().await;
+    // STUN is answered, over UDP and over TCP, and so are those who ask for metrics.
+    let request = Writer::new(Method::Binding, Class::Request, [7; 12]).finish();
+    let mut answer = [0; 512];
+    udp.send_to(&request, ("127.0.0.1", stun)).await.expect("sent");
+    loop {
+        let (length, _) = udp.recv_from(&mut answer).await.expect("answered");
+        let message = stun::message::Message::parse(&answer[..length]);
+        if message.is_some_and(|message| message.transaction() == [7; 12]) {
+            break;
+        }
+    }
+    let mut tcp = TcpStream::connect(("127.0.0.1", turn_tcp)).await.expect("connected");
+    tcp.write_all(&request).await.expect("sent");
+    let length = tcp.read(&mut answer).await.expect("answered");
+    assert!(stun::message::Message::parse(&answer[..length]).is_some(), "{:?}", &answer[..length]);
+    let mut shown = TcpStream::connect(("127.0.0.1", metrics)).await.expect("connected");
+    shown.write_all(b"GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
+    let mut said = String::new();
+    shown.read_to_string(&mut said).await.expect("answered");
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let joined = Dht::start(dht::Config {
+        role: dht::Role::Device,
+        bootstrap: vec![ready.dht.parse().expect("an address")],
+        remembered: None,
+        documents: None,
+    });
+    joined.await.expect("started").joined().await.expect("the DHT answers");
 }
 
 #[tokio::test]

@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 use dsip_endpoint::link::{Closed, Transport};
 use dsip_proto::relay::rate::Rate;
 use tokio::sync::watch;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::counting::{At, Crowd, Pace, bound, recipient, sender};
 use crate::start;
 
 /// Set to its home in the process that is the node.
 const NODE: &str = "DSIP_KILL_NODE";
+
+/// How long a node may live before it is killed.
+const MORE: Duration = Duration::from_secs(4);
 
 /// Where it listens there, if not on a port of its choice.
 const LISTEN: &str = "DSIP_KILL_LISTEN";
@@ -38,6 +41,7 @@ async fn a_node_to_be_killed() {
         config.allow_private = !config.ca.is_empty();
         config.limits.opens = Rate { burst: 100_000, every: Duration::from_micros(1) };
         config.relay.rates.envelopes = Rate { burst: 1_000_000, every: Duration::from_micros(1) };
+        config.relay.rates.devices = config.relay.rates.envelopes;
         config.relay.rates.strangers = config.relay.rates.envelopes;
         config.relay.rates.networks = config.relay.rates.envelopes;
     })
@@ -88,7 +92,7 @@ impl Drop for Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cus_1_14_a_node_killed_under_load_loses_nothing_it_vouched_for() {
-    // CUS-1, CUS-14
+    // CUS-1, CUS-12, CUS-14
     let seconds = std::env::var("DSIP_KILL_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
     let until = Instant::now() + Duration::from_secs(seconds);
     let home = tempfile::tempdir().expect("a directory");
@@ -97,16 +101,18 @@ async fn cus_1_14_a_node_killed_under_load_loses_nothing_it_vouched_for() {
     let mut crowd = Crowd::gather(at).await;
     crowd.talk(Pace::FAST);
     let mut kills = 0;
-    while Instant::now() < until {
+    // On a slow machine for longer: so much has to have happened to prove anything.
+    while Instant::now() < until || kills < 2 || crowd.settled() < 500 {
         // Somewhere in the next few hundred envelopes.
         let mut random = [0; 2];
         getrandom::fill(&mut random).expect("randomness");
         let more = usize::from(u16::from_be_bytes(random) % 2_000);
         let enough = crowd.hears(crowd.received() + more);
-        drop(timeout_at(until.into(), enough).await);
+        drop(timeout(MORE, enough).await);
         place.send_replace(None);
         drop(process);
         kills += 1;
+        assert!(kills < 1_000, "nobody can be sure of anything here");
         let (again, ready) = Process::start(home.path());
         process = again;
         place.send_replace(Some(ready));
@@ -114,8 +120,7 @@ async fn cus_1_14_a_node_killed_under_load_loses_nothing_it_vouched_for() {
     let tally = crowd.settle().await;
     println!("{kills} kills, {tally:?}");
     assert_eq!(tally.lost, 0, "vouched for and lost");
-    // What was on its way when a connection was lost may come again, and what was let go of just before a kill.
-    assert!(tally.repeats <= 256 * (tally.losses + 1), "CUS-12: {} came again", tally.repeats);
+    assert_eq!(tally.again, 0, "CUS-12: acknowledged, and handed out again");
     drop(process);
 }
 

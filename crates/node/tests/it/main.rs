@@ -4,6 +4,7 @@
 
 mod acme;
 mod certificate;
+mod chromium;
 mod counting;
 mod custody;
 mod device;
@@ -18,6 +19,7 @@ mod routing;
 mod subscriptions;
 mod turn;
 mod wake;
+mod web;
 
 use std::path::Path;
 

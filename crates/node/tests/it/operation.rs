@@ -1,12 +1,14 @@
 //! What an operator sees and does: metrics, health, draining, a look at a configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dsip_endpoint::link::{Close, Closed, Transport};
 use dsip_media::turn::client::Received;
 use dsip_node::control::{self, Ask, Blocked, Failed, Invited, Status};
 use dsip_node::{Allowance, StartError};
+use dsip_proto::relay::rate::Rate;
 use dsip_proto::time::Tick;
 use dsip_proto::wire::Did;
 use dsip_proto::wire::token::SubscriptionEvent;
@@ -80,6 +82,10 @@ async fn metrics_follow_what_happens() {
     let after = samples(&after);
     assert_eq!((after["dsip_bound_devices"], after["dsip_delivered_envelopes_total"]), (2.0, 1.0));
     assert_eq!((after["dsip_attempts"], after["dsip_ready"]), (1.0, 1.0));
+    assert!(after["dsip_store_bytes"] > 0.0 && after.contains_key("dsip_dht_peers"));
+    assert!(!after.contains_key("dsip_certificate_expiry_timestamp_seconds"), "it has no domain's certificate");
+    // Two devices, each with a socket, and what listens.
+    assert!(after["process_open_fds"] > 8.0, "{}", after["process_open_fds"]);
     assert!(after.contains_key(concat!("dsip_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")));
 }
 
@@ -88,6 +94,7 @@ async fn what_is_refused_is_counted_by_reason() {
     let world = World::with(|config| {
         config.metrics = Some("127.0.0.1:0".parse().expect("an address"));
         config.limits.per_address = 2;
+        config.relay.rates.invites = Rate { burst: 1, every: Duration::from_secs(3600) };
     })
     .await;
     let (alice, bob) = (Device::new(1), Device::new(2));
@@ -102,6 +109,9 @@ async fn what_is_refused_is_counted_by_reason() {
     let again = alice.hello(Some("did:web:elsewhere.example"));
     say(&stranger, &again);
     world.until(|counts| counts.refused == 2).await;
+    let more = alice.invite(&bob.identity);
+    say(&link, &more);
+    hear_error(&mut link, "policy.rate-limited", &more).await;
     let (_, text) = page(&world, "/metrics").await;
     let counted = samples(&text);
     for (name, count) in [
@@ -110,6 +120,7 @@ async fn what_is_refused_is_counted_by_reason() {
         ("dsip_rejected_frames_total{code=\"duplicate-id\"}", 1.0),
         ("dsip_refused_connections_total{why=\"address\"}", 1.0),
         ("dsip_refused_connections_total{why=\"full\"}", 0.0),
+        ("dsip_rate_limited_total{limit=\"invites\"}", 1.0),
     ] {
         assert_eq!(counted.get(name), Some(&count), "{name} in {text}");
     }
@@ -310,6 +321,7 @@ async fn limits_change_while_it_runs() {
     let limits = Ask::Limits {
         max_connections: None,
         max_connections_per_address: Some(1),
+        max_envelopes_per_device: None,
         max_envelopes: None,
         max_invites: Some(1),
     };
@@ -347,4 +359,34 @@ async fn what_would_keep_a_node_from_starting_shows_beforehand() {
     let mut mixed = config;
     mixed.certificate = Some((node.ready().ca.clone(), key));
     assert!(matches!(mixed.check(), Err(StartError::Tls(_))), "{:?}", mixed.check());
+}
+
+/// Addresses of this test alone: every one of 127.0.0.0/8 is this machine.
+#[tokio::test]
+async fn what_picks_a_port_by_itself_leaves_those_alone_that_were_chosen() {
+    let at = |port: u16| Some(SocketAddr::from(([127, 77, 1, 1], port)));
+    let home = tempfile::tempdir().expect("a directory");
+    let node = start(home.path(), |config| {
+        config.listen = at(7_443).expect("an address");
+        config.metrics = at(7_444);
+        config.turn.tls = at(7_445);
+        config.turn.tcp = at(7_446);
+        assert!(config.check().is_ok(), "and so says the check");
+    })
+    .await;
+    let ready = node.ready();
+    assert!(ready.dht.starts_with("/ip4/127.77.1.1/tcp/7447/"), "{}", ready.dht);
+    assert_eq!(ready.metrics.as_deref(), Some("http://127.77.1.1:7444/metrics"));
+    node.shutdown().await;
+
+    // The port that is customary for TURN is somebody else's here.
+    let home = tempfile::tempdir().expect("a directory");
+    let node = start(home.path(), |config| {
+        config.listen = at(8_443).expect("an address");
+        config.metrics = at(3_478);
+    })
+    .await;
+    assert_eq!(node.ready().metrics.as_deref(), Some("http://127.77.1.1:3478/metrics"));
+    assert!(!node.ready().turn.iter().any(|url| url.contains(":3478?transport=tcp")), "{:?}", node.ready().turn);
+    node.shutdown().await;
 }

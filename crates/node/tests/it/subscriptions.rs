@@ -92,6 +92,7 @@ async fn measure_refusals() {
     for transport in BOTH {
         let world = World::with(|config| {
             config.relay.rates.subscribes.burst = u32::MAX;
+            config.relay.rates.devices.burst = u32::MAX;
             config.relay.rates.envelopes.burst = u32::MAX;
             config.relay.rates.networks.burst = u32::MAX;
         })

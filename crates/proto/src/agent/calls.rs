@@ -336,6 +336,15 @@ impl Agent {
         self.invite_over(now, link);
     }
 
+    /// The time that a place may take begins anew: nothing was dialled meanwhile.
+    pub(super) fn dial_anew(&mut self, now: Now) {
+        for call in self.calls.values_mut() {
+            if let Stage::Dialling { until, .. } = &mut call.stage {
+                *until = now.tick + DIAL_LIMIT;
+            }
+        }
+    }
+
     /// What the clock does to calls.
     pub(super) fn advance_calls(&mut self, now: Now) {
         let mut out = Vec::new();
@@ -350,6 +359,7 @@ impl Agent {
         for session in due {
             let Some(call) = self.calls.get_mut(&session) else { continue };
             match &call.stage {
+                Stage::Dialling { .. } if self.aside => self.dial_anew(now),
                 Stage::Dialling { .. } => self.next_route(now, session, "nobody answered there in time"),
                 Stage::Placed => {
                     self.send_candidates(now, session);

@@ -8,7 +8,7 @@ use crate::wake;
 use crate::wire::token::{AnsweredBy, Direction, Status};
 use crate::wire::{Did, Kind, Reason, Ulid};
 
-use super::{Change, Description, Relay, Told};
+use super::{Change, Company, Description, Relay, Told};
 
 /// One connection to a relay, as agent and driver name it. Never reused within one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ pub enum Input<'a> {
     },
     /// A link changed.
     Link(LinkId, LinkChange),
+    /// Another program of this device goes before this one, or none does any more.
+    Company(Option<Company>),
     /// The answer to an [`Output::Ask`].
     Answer(AskId, Answer),
 }
@@ -198,6 +200,11 @@ pub enum Event {
     Offline {
         /// Why.
         why: String,
+    },
+    /// Another program of this device has the links now; this one comes back as soon as it may. Then [`Event::Online`] says so.
+    Aside {
+        /// Why that one goes first.
+        company: Company,
     },
     /// A call is dialling a relay.
     Dialling {

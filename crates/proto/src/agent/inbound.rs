@@ -140,7 +140,7 @@ impl Agent {
                 Connection { hello_verified: Some(true), sent_hello_id: known.renewal.asked, ..Connection::default() }
             }
             // Nothing of ours went out yet, so nothing can come in.
-            State::Dialling | State::Resting { .. } => return,
+            State::Dialling | State::Resting { .. } | State::Aside => return,
         };
         let greeting = matches!(state, State::Greeting { .. });
         match self.verifier.verify(frame, now, &self.documents, connection) {

@@ -9,6 +9,8 @@
 //!    └───── WS-22 back-off ───── Resting ◄──────────────────┘
 //! ```
 //!
+//! `Aside` is apart from all that: another program of this device has the links (see `company`).
+//!
 //! Nothing that arrives acts before the relay's `hello` has been verified. What the sessions want to say waits here for it, in
 //! order and bounded, except at a relay whose DID is known to be a key: TLS has proven that very key, so it may hear in the same
 //! flight what it would hear a round trip later. A lost connection changes no session (WS-5, WS-23).
@@ -88,6 +90,7 @@ pub(super) enum State {
     Greeting { hello: Ulid, until: Tick },
     Bound { relay: Did },
     Resting { until: Tick },
+    Aside,
 }
 
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl Link {
         match &self.state {
             State::Bound { relay } => Some(relay),
             State::Greeting { .. } => self.relay.node.as_ref().filter(|node| node.method() == "key"),
-            State::Dialling | State::Resting { .. } => None,
+            State::Dialling | State::Resting { .. } | State::Aside => None,
         }
     }
 
@@ -216,6 +219,17 @@ impl Link {
         self.state = State::Resting { until: now.tick + GIVE_WAY + jitter };
     }
 
+    /// Another program of this device takes over: no link, and nothing to wait for but its end.
+    pub(super) fn step_aside(&mut self) {
+        self.renewal = Renewal::default();
+        self.state = State::Aside;
+    }
+
+    /// That program is gone.
+    pub(super) fn come_back(&mut self) {
+        self.state = State::Dialling;
+    }
+
     /// Counts a frame that did not verify. True if there were so many lately that the link is not worth having.
     pub(super) fn refuse(&mut self, now: Tick) -> bool {
         let secs = now.since(self.forgotten).as_secs();
@@ -233,7 +247,7 @@ impl Link {
         match self.state {
             State::Greeting { until, .. } | State::Resting { until } => Some(until),
             State::Bound { .. } => self.renewal.due.into_iter().chain(self.detour).min(),
-            State::Dialling => None,
+            State::Dialling | State::Aside => None,
         }
     }
 }

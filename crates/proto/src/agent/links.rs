@@ -32,8 +32,13 @@ impl Agent {
             return *id;
         }
         let id = LinkId(self.fresh());
-        self.links.insert(id, Link::new(relay.clone(), purpose));
-        self.out.push_back(Output::Dial(id, relay.clone()));
+        let mut link = Link::new(relay.clone(), purpose);
+        if self.aside {
+            link.step_aside();
+        } else {
+            self.out.push_back(Output::Dial(id, relay.clone()));
+        }
+        self.links.insert(id, link);
         id
     }
 
@@ -50,6 +55,9 @@ impl Agent {
     }
 
     pub(super) fn link_changed(&mut self, now: Now, id: LinkId, change: LinkChange) {
+        if self.aside {
+            return; // all of them were given up
+        }
         match change {
             LinkChange::Up => self.greet(now, id),
             LinkChange::Down(why) => self.lost(now, id, &why),

@@ -21,6 +21,7 @@
 //! Left to the driver on purpose: sockets, finding people, making SDP, playing and recording sound, asking a person.
 
 mod calls;
+mod company;
 mod compose;
 mod config;
 mod contacts;
@@ -40,6 +41,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
+pub use company::Company;
 pub use config::{Config, Description, Identity, Policy, Relay};
 pub use contacts::{PURPOSE_LIMIT, TOKEN_LIMIT};
 pub use event::{
@@ -90,6 +92,8 @@ pub struct Agent {
     hints: Option<Hints>,
     watches: Watches,
     waking: Waking,
+    /// Whether another program of this device has the links.
+    aside: bool,
     rng: ChaCha20Rng,
     last_id: u64,
     out: VecDeque<Output>,
@@ -165,6 +169,7 @@ impl Agent {
             hints: publish.then(Hints::new),
             watches: Watches::new(now),
             waking: Waking::default(),
+            aside: false,
             rng,
             last_id: 0,
             out: VecDeque::new(),
@@ -179,6 +184,7 @@ impl Agent {
             Input::Tick => {}
             Input::Received { link, frame } => self.received(now, link, frame),
             Input::Link(link, change) => self.link_changed(now, link, change),
+            Input::Company(company) => self.company_changed(now, company),
             Input::Answer(ask, Answer::Document(document)) => self.learn(now, ask, document),
         }
         self.advance(now);

@@ -22,6 +22,13 @@ impl Rate {
         Self { burst: count.div_ceil(2), every: Duration::from_micros(60_000_000 / count as u64) }
     }
 
+    /// So many times as much.
+    #[must_use]
+    pub const fn times(self, count: u32) -> Self {
+        let micros = self.every.as_micros() as u64 / if count == 0 { 1 } else { count as u64 };
+        Self { burst: self.burst.saturating_mul(count), every: Duration::from_micros(micros) }
+    }
+
     /// What a steady sender may do in a minute, for `capabilities.rate_limit`.
     #[must_use]
     pub fn each_minute(self) -> u64 {
@@ -76,19 +83,25 @@ impl<K: Ord + Clone> Buckets<K> {
 
     /// Spends one of `party`'s, or says how long it has to wait.
     pub fn take(&mut self, party: &K, now: Tick) -> Result<(), Duration> {
+        self.take_by(party, 1, now)
+    }
+
+    /// Spends one of `party`'s, which may do so many times as much as others; or says how long it has to wait.
+    pub fn take_by(&mut self, party: &K, times: u32, now: Tick) -> Result<(), Duration> {
+        let rate = self.rate.times(times);
         if let Some(bucket) = self.buckets.get_mut(party) {
-            return bucket.take(self.rate, now);
+            return bucket.take(rate, now);
         }
         if self.buckets.len() >= self.sweep_at {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             self.sweep_at = (2 * self.buckets.len()).clamp(FIRST_SWEEP.min(self.most), self.most);
             if self.buckets.len() >= self.most {
                 // So many are in debt at once that there is no room to remember another: nobody new gets in.
-                return Err(self.rate.every);
+                return Err(rate.every);
             }
         }
         let mut bucket = Bucket::default();
-        bucket.take(self.rate, now)?;
+        bucket.take(rate, now)?;
         self.buckets.insert(party.clone(), bucket);
         Ok(())
     }
@@ -129,7 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn a_party_may_do_more_than_others() {
+        let (mut buckets, start) = (Buckets::new(RATE, 4), Tick::from_micros(1_000_000_000));
+        let spent = |buckets: &mut Buckets<u8>, party, times, at| {
+            (0..100).take_while(|_| buckets.take_by(&party, times, at).is_ok()).count()
+        };
+        assert_eq!((spent(&mut buckets, 1, 1, start), spent(&mut buckets, 2, 4, start)), (3, 12));
+        let later = start + Duration::from_secs(10);
+        assert_eq!((spent(&mut buckets, 1, 1, later), spent(&mut buckets, 2, 4, later)), (1, 4));
+    }
+
+    #[test]
     fn a_rate_per_minute_reads_back() {
+        assert_eq!(Rate::per_minute(600).times(4).each_minute(), 2_400);
         assert_eq!(Rate::per_minute(600).each_minute(), 600);
         assert_eq!(Rate::per_minute(0).each_minute(), 1);
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dsip_proto::agent::{
-    Agent, Answer, Change, Config, Description, Event, Identity, Input, LinkChange, LinkId, Media, Memory, Output,
-    Policy, Question, Relay, Suspicion,
+    Agent, Answer, Change, Company, Config, Description, Event, Identity, Input, LinkChange, LinkId, Media, Memory,
+    Output, Policy, Question, Relay, Suspicion,
 };
 use dsip_proto::envelope::Signer;
 use dsip_proto::hints;
@@ -832,6 +832,44 @@ fn ws_7_a_phone_that_was_replaced_gives_way_before_it_comes_back() {
     assert!(!dials(&bench), "the newer connection is left alone for a while");
     bench.pass(Duration::from_secs(3));
     assert!(dials(&bench));
+}
+
+#[test]
+fn ws_7_a_phone_stands_aside_for_another_program_of_its_device_and_comes_back_at_once() {
+    let mut bench = Bench::bound(&Person::new(1));
+    bench.input(Input::Company(Some(Company::Newer)));
+    let closes = |bench: &Bench| bench.outputs.iter().any(|output| matches!(output, Output::Close(LINK)));
+    let dials = |bench: &Bench| bench.outputs.iter().any(|output| matches!(output, Output::Dial(..)));
+    assert!(closes(&bench) && bench.agent.is_aside());
+    assert!(bench.events().any(|event| matches!(event, Event::Aside { company: Company::Newer })));
+    bench.outputs.clear();
+    // Whatever happens to links that it gave up, it keeps away, and a call to be placed waits.
+    bench.input(Input::Link(LINK, LinkChange::Down("closed".into())));
+    bench.input(Input::Link(LINK, LinkChange::Up));
+    let friend = Person::new(2);
+    let call = bench.agent.call(bench.now, friend.did(), Vec::new(), offer()).expect("it waits");
+    bench.pass(Duration::from_secs(3600));
+    assert!(!dials(&bench) && bench.sent(Kind::Hello).is_none());
+    assert!(!bench.events().any(|event| matches!(event, Event::Unreachable { .. } | Event::Ended { .. })));
+    bench.outputs.clear();
+    bench.input(Input::Company(None));
+    assert!(dials(&bench) && !bench.agent.is_aside());
+    bench.greet();
+    let placed = bench.sent(Kind::Invite).expect("the call goes out");
+    assert_eq!(placed.session(), Some(call));
+}
+
+#[test]
+fn ws_7_a_phone_in_a_call_makes_room_for_no_newer_program() {
+    let mut bench = Bench::bound(&Person::new(1));
+    let friend = Person::new(2);
+    let invite = invite(&mut bench, &friend, Person::new(1).did());
+    let frame = friend.signer().sign(&invite).text();
+    bench.receive(&frame);
+    assert!(bench.agent.is_engaged());
+    bench.outputs.clear();
+    bench.input(Input::Company(Some(Company::Newer)));
+    assert!(!bench.agent.is_aside() && bench.outputs.is_empty(), "{:?}", bench.outputs);
 }
 
 /// Random operations, right and wrong ones, in any order: nothing panics, every round of outputs comes to an end, and media

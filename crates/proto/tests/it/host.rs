@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use dsip_proto::envelope::Signer;
 use dsip_proto::identity::{Delegation, Document, SecretKey, delegate};
-use dsip_proto::relay::host::{Close, Config, Conn, HELLO_DEADLINE, Host, Input, Output, Turn};
+use dsip_proto::relay::host::{
+    Admittance, Close, Config, Conn, Event, HELLO_DEADLINE, Host, Input, Limit, Output, Turn,
+};
 use dsip_proto::relay::rate::Rate;
 use dsip_proto::relay::{Memory, SILENT_LEG};
 use dsip_proto::time::{Now, Seed, Tick, Wall};
@@ -176,6 +178,14 @@ pub(crate) fn closed(out: &[Output]) -> Vec<(Conn, Close)> {
 
 pub(crate) fn reasons(out: &[Output], conn: Conn) -> Vec<String> {
     heard(out, conn).iter().filter_map(|said| Some(said.get("reason")?.as_str()?.to_owned())).collect()
+}
+
+fn limits(out: &[Output]) -> Vec<Limit> {
+    let limits = out.iter().filter_map(|output| match output {
+        Output::Event(Event::Limited(limit)) => Some(*limit),
+        _ => None,
+    });
+    limits.collect()
 }
 
 fn asked(out: &[Output]) -> Vec<String> {
@@ -407,14 +417,90 @@ fn what_waits_for_a_document_is_bounded() {
 #[test]
 fn strangers_cannot_make_the_relay_fetch_without_end() {
     let mut world = World::new(|_| {});
-    let mut fetched = 0;
+    let (mut fetched, mut held_up) = (0, 0);
     for number in 0..200 {
         let (carol, _) = of_the_web(&format!("host{number}.example"));
         let conn = world.connect(number);
         let hello = world.hello(&carol);
-        fetched += asked(&world.say(conn, &carol.signer.sign(&hello))).len();
+        let out = world.say(conn, &carol.signer.sign(&hello));
+        fetched += asked(&out).len();
+        held_up += limits(&out).iter().filter(|limit| **limit == Limit::Fetches).count();
     }
-    assert_eq!(fetched, 16);
+    assert_eq!((fetched, held_up), (16, 184));
+}
+
+#[test]
+fn rly_70_one_device_leaves_something_to_the_others_of_its_identity() {
+    let mut world = World::new(|config| {
+        config.rates.devices = Rate { burst: 3, every: Duration::from_secs(60) };
+        config.rates.envelopes = Rate { burst: 5, every: Duration::from_secs(60) };
+    });
+    let identity = SecretKey::from_bytes(&[1; 32]);
+    let [phone, laptop] = [11, 12].map(|seed| Device::of(seed, &identity, &identity.public().kid()));
+    let bob = Device::new(2);
+    world.bind(1, &bob);
+    let (phones, laptops) = (world.bind(2, &phone), world.bind(3, &laptop));
+    let mut say = |device: &Device, conn| {
+        let bye = world.bye(device, &bob.identity, "again");
+        let out = world.say(conn, &device.signer.sign(&bye));
+        (reasons(&out, conn), limits(&out))
+    };
+    let refused = |limit| (vec!["transport.rate-limited".to_owned()], vec![limit]);
+    for _ in 0..3 {
+        assert_eq!(say(&phone, phones), Default::default());
+    }
+    assert_eq!(say(&phone, phones), refused(Limit::Device));
+    // What was refused there cost its identity nothing: two are left of five.
+    for _ in 0..2 {
+        assert_eq!(say(&laptop, laptops), Default::default());
+    }
+    assert_eq!(say(&laptop, laptops), refused(Limit::Identity));
+}
+
+#[test]
+fn rly_71_who_costs_something_to_be_may_do_more() {
+    // RLY-70, CAP-3
+    let slow = |burst| Rate { burst, every: Duration::from_secs(60) };
+    let mut world = World::new(|config| {
+        (config.rates.devices, config.rates.envelopes, config.rates.invites) = (slow(100), slow(100), slow(2));
+        (config.rates.introductions, config.rates.domain_introductions) = (slow(1), slow(3));
+    });
+    let (bob, stranger, member) = (Device::new(2), Device::new(3), Device::new(4));
+    let ((carol, carols), (dave, daves)) = (of_the_web("host.example"), of_the_web("own.example"));
+    world.host.know(daves);
+    let members = [member.identity.clone()].into();
+    world.input(Input::Admit(Admittance { members, ..Admittance::default() }));
+    world.bind(1, &bob);
+    for (number, device, document, invites, introductions) in
+        [(2, &stranger, None, 2, 1), (3, &carol, Some(carols), 4, 3), (4, &dave, None, 8, 3), (5, &member, None, 8, 3)]
+    {
+        let conn = world.connect(number);
+        let hello = world.hello(device);
+        let mut out = world.say(conn, &device.signer.sign(&hello));
+        if let Some(document) = document {
+            assert_eq!(asked(&out).len(), 1);
+            out = world.input(Input::Answer { did: device.identity.clone(), document: Some(document) });
+        }
+        let told = &heard(&out, conn)[0]["capabilities"]["rate_limit"];
+        assert_eq!(told["invites_per_minute"], invites / 2, "one a minute for strangers, and so on");
+        let sent = |world: &mut World, limit, what: fn(&mut World, &Device, &Did) -> Message| {
+            for count in 0.. {
+                let message = what(world, device, &bob.identity);
+                let out = world.say(conn, &device.signer.sign(&message));
+                if !limits(&out).is_empty() {
+                    assert_eq!(
+                        (limits(&out), reasons(&out, conn)),
+                        (vec![limit], vec!["policy.rate-limited".to_owned()])
+                    );
+                    return count;
+                }
+            }
+            unreachable!("it is limited")
+        };
+        assert_eq!(sent(&mut world, Limit::Invites, World::invite), invites, "{}", device.identity);
+        let introductions_sent = sent(&mut world, Limit::Introductions, World::introduction);
+        assert_eq!(introductions_sent, introductions, "{}", device.identity);
+    }
 }
 
 #[test]

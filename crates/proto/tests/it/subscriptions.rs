@@ -609,6 +609,7 @@ fn ten_thousand_subscribers_to_one_stream_do_not_hold_up_a_call() {
     const SUBSCRIBERS: usize = 10_000;
     let mut stage = Stage::with(|config| {
         config.rates.subscribes.burst = u32::MAX;
+        config.rates.devices.burst = u32::MAX;
         config.rates.envelopes.burst = u32::MAX;
         config.rates.invites.burst = u32::MAX;
     });

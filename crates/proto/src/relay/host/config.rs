@@ -79,10 +79,13 @@ pub struct Turn {
     pub lifetime: Duration,
 }
 
-/// Who may do how much. None of it depends on whether a recipient exists (RLY-61).
+/// Who may do how much. None of it depends on whether a recipient exists (RLY-61). Envelopes, invites and `info` are those of
+/// a stranger; other [`Tier`](super::Tier)s may send more of them.
 #[derive(Debug, Clone)]
 pub struct Rates {
-    /// Envelopes of one identity (RLY-70).
+    /// Envelopes of one device (RLY-70).
+    pub devices: Rate,
+    /// Envelopes of one identity, all its devices together (RLY-70).
     pub envelopes: Rate,
     /// Envelopes from one address, or one IPv6 /64, whoever signs them: identities cost nothing.
     pub networks: Rate,
@@ -110,6 +113,8 @@ impl Default for Rates {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         Self {
+            // A device that has gone wild leaves something to the others of its identity.
+            devices: Rate::per_minute(4_500),
             envelopes: Rate::per_minute(6_000),
             networks: Rate::per_minute(120_000),
             invites: Rate::per_minute(120),
@@ -136,8 +141,8 @@ impl Default for Config {
             wake: None,
             elsewhere: None,
             presence_is_public: false,
-            // What the rates below let through in one replay window, for one identity and for a busy node.
-            seen: Limits { live_per_sender: 65_536, live: 1 << 23, ..Limits::default() },
+            // What the rates below let through in one replay window, for one identity of those who may most and for a busy node.
+            seen: Limits { live_per_sender: 262_144, live: 1 << 23, ..Limits::default() },
             rates: Rates::default(),
             max_connections: 100_000,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Close, Conn, Host, Output};
+use super::{Close, Conn, Event, Host, Output};
 use crate::envelope::needs;
 use crate::identity::Document;
 use crate::time::{Now, Tick};
@@ -49,7 +49,11 @@ impl Host {
         let Some(connection) = self.connections.get_mut(&conn) else { return false };
         for did in unknown {
             if !self.asked.contains_key(&did) {
-                if self.asked.len() >= MAX_ASKED || self.fetches.take(&connection.from, now.tick).is_err() {
+                if self.asked.len() >= MAX_ASKED {
+                    continue;
+                }
+                if let Err(limit) = self.accounts.fetch(&connection.from, now.tick) {
+                    out.push(Output::Event(Event::Limited(limit)));
                     continue;
                 }
                 out.push(Output::Ask(did.clone()));

@@ -36,7 +36,8 @@ impl Host {
     pub(super) fn judge(&mut self, now: Now, conn: Conn, frame: &str, out: &mut Vec<Output>) -> bool {
         let Some(connection) = self.connections.get(&conn) else { return true };
         let is_bound = matches!(connection.state, State::Bound { .. });
-        if !is_bound && self.strangers.take(&connection.from, now.tick).is_err() {
+        if !is_bound && let Err(limit) = self.accounts.knock(&connection.from, now.tick) {
+            out.push(Output::Event(Event::Limited(limit)));
             self.close(now, conn, Close::Abuse, out);
             return true;
         }
@@ -91,11 +92,16 @@ impl Host {
             return; // SES-8: an error is never answered
         }
         let from = self.connections.get(&conn).map(|connection| connection.from);
-        if let Err(wait) = from.map_or(Ok(()), |from| self.networks.take(&from, now.tick)) {
-            return self.refuse(now, conn, &message, Reason::TRANSPORT_RATE_LIMITED, Some(wait), out);
+        let tier = self.tier(identity);
+        let mut spent = self.accounts.envelope(from.as_ref(), (device, identity), tier, now.tick);
+        if spent.is_ok() && message.body == Body::Introduction && !self.has_disk() {
+            // CUS-21, RLY-60: whether it would have had to wait does not show.
+            return self.refuse(now, conn, &message, Reason::POLICY_RATE_LIMITED, Some(DISK_RETRY), out);
         }
-        if let Err((reason, wait)) = self.spend(now, identity, &message) {
-            return self.refuse(now, conn, &message, reason, Some(wait), out);
+        spent = spent.and_then(|()| self.accounts.of_kind(identity, tier, &message, now.tick));
+        if let Err((limit, wait)) = spent {
+            out.push(Output::Event(Event::Limited(limit)));
+            return self.refuse(now, conn, &message, limit.reason(), Some(wait), out);
         }
         if !self.may_route(identity, &message) {
             return self.refuse(now, conn, &message, Reason::TRANSPORT_ROUTING_REFUSED, None, out);
@@ -109,34 +115,6 @@ impl Host {
         self.engine.set_disk(self.has_disk());
         self.engine.handle(now, engine::Input::Received(message), &mut self.routed);
         self.carry_out(now, Some(device), out);
-    }
-
-    /// RLY-61, RLY-70, RLY-71: whether the sender may, whoever the recipient is.
-    fn spend(&mut self, now: Now, identity: &Did, message: &Message) -> Result<(), (Reason, Duration)> {
-        self.envelopes.take(identity, now.tick).map_err(|wait| (Reason::TRANSPORT_RATE_LIMITED, wait))?;
-        if message.body == Body::Introduction && !self.has_disk() {
-            // CUS-21, RLY-60: whether it would have had to wait does not show.
-            return Err((Reason::POLICY_RATE_LIMITED, DISK_RETRY));
-        }
-        let by_policy = |wait| (Reason::POLICY_RATE_LIMITED, wait);
-        match message.body {
-            Body::Invite => self.invites.take(identity, now.tick).map_err(by_policy),
-            Body::Other(Kind::Info) => self.infos.take(identity, now.tick).map_err(by_policy),
-            Body::Other(Kind::Subscribe) => self.subscribes.take(identity, now.tick).map_err(by_policy),
-            Body::Other(Kind::Publish | Kind::Unpublish | Kind::Provenance) => {
-                self.publications.take(identity, now.tick).map_err(by_policy)
-            }
-            Body::Introduction => {
-                let sent =
-                    if identity.method() == "web" { &mut self.domain_introductions } else { &mut self.introductions };
-                sent.take(identity, now.tick).map_err(by_policy)?;
-                match &message.to {
-                    Some(to) => self.introductions_received.take(to, now.tick).map_err(by_policy),
-                    None => Ok(()),
-                }
-            }
-            _ => Ok(()),
-        }
     }
 
     /// A frame that the pipeline refused.

@@ -86,7 +86,7 @@ impl Host {
 
     /// HEL-4. TURN-1: whatever it grants `identity` goes to this one connection, which TLS hides from others.
     fn hello(&mut self, now: Now, in_reply_to: Ulid, identity: &Did) -> Arc<str> {
-        let rates = &self.config.rates;
+        let (envelopes, invites) = self.accounts.each_minute(self.tier(identity));
         let stun_port = self.config.stun_port.map(|port| ("stun_port".to_owned(), port.into()));
         let is_served = self.admittance.serves(identity);
         let turn = self.config.turn.as_ref().filter(|_| is_served).map(|turn| {
@@ -107,8 +107,8 @@ impl Host {
             store_and_forward: Some(true),
             offline_retention_s: Some(self.config.engine.retention.as_secs()),
             rate_limit: Some(RateLimit {
-                envelopes_per_minute: Some(rates.envelopes.each_minute()),
-                invites_per_minute: Some(rates.invites.each_minute()),
+                envelopes_per_minute: Some(envelopes),
+                invites_per_minute: Some(invites),
                 rest: Map::new(),
             }),
             push_wake: wakes.is_some().then(|| vec![wake::SERVICE.to_owned()]),

@@ -17,6 +17,7 @@ mod documents;
 mod frames;
 mod hello;
 mod policies;
+mod rates;
 mod refusals;
 mod routed;
 mod wake;
@@ -36,12 +37,14 @@ pub use self::custody::MAX_UNSTORED;
 use self::custody::Owed;
 use self::documents::{Asked, Parked};
 pub use self::policies::{MAX_LISTED, POLICY_KEPT};
+use self::rates::Accounts;
+pub use self::rates::{Limit, Tier};
 use self::wake::Sleepers;
 pub use self::wake::{WAKE_KEPT, Wake, Woken};
 use super::custody::Custody;
 use super::engine::{self, Engine};
 use super::kept::{Memory, Write};
-use super::rate::{Bucket, Buckets, Rate};
+use super::rate::{Bucket, Rate};
 use crate::envelope::{Code, Recorded, Signer, Supported, Verifier};
 use crate::identity::{Document, Documents};
 use crate::reach;
@@ -52,9 +55,6 @@ use crate::wire::{Did, Kind, Reason, Ulid};
 
 /// How long a connection may stay without a verified `hello` (HEL-8).
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Parties whose rates are remembered at once, of each kind.
-const MAX_PARTIES: usize = 262_144;
 
 /// A connection, named by whoever accepted it. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,11 +112,13 @@ pub enum Input<'a> {
     },
     /// The operator lets in others than before, from now on.
     Admit(Admittance),
-    /// The operator allows more or less than before: envelopes and invites of one identity, and connections.
+    /// The operator allows more or less than before.
     Allow {
-        /// Envelopes.
+        /// Envelopes of one device.
+        devices: Rate,
+        /// Envelopes of one identity.
         envelopes: Rate,
-        /// Invites.
+        /// Invites of one identity.
         invites: Rate,
         /// Connections at one time.
         connections: usize,
@@ -223,6 +225,8 @@ pub enum Event {
     Dropped(engine::Drop),
     /// A sleeping device was to be woken.
     Wake(Woken),
+    /// Somebody was held up because this much had been done already.
+    Limited(Limit),
 }
 
 /// A relay: [`Engine`] and [`Verifier`], and what stands between them and connections.
@@ -248,17 +252,7 @@ pub struct Host {
     known: BTreeMap<Did, Tick>,
     forget: BTreeSet<(Tick, Did)>,
     asked: BTreeMap<Did, Asked>,
-    envelopes: Buckets<Did>,
-    networks: Buckets<IpAddr>,
-    invites: Buckets<Did>,
-    infos: Buckets<Did>,
-    introductions: Buckets<Did>,
-    domain_introductions: Buckets<Did>,
-    introductions_received: Buckets<Did>,
-    subscribes: Buckets<Did>,
-    publications: Buckets<Did>,
-    strangers: Buckets<IpAddr>,
-    fetches: Buckets<IpAddr>,
+    accounts: Accounts,
     /// When to look after which connection's deliveries.
     looks: BTreeSet<(Tick, Conn)>,
     /// Envelopes handed to devices that have not acknowledged them.
@@ -315,8 +309,6 @@ impl Host {
         // A relay forwards what it does not speak itself: which profiles a call needs is for its ends to agree on.
         let profiles = [ProfileId::INTERACTIVE_MEDIA, ProfileId::VERIFIED_BROADCAST, ProfileId::DHT_HINTS];
         let verifier = Verifier::with_limits(Supported::new(profiles), config.seen, Seed::new(secret));
-        let of_identities = |rate| Buckets::new(rate, MAX_PARTIES);
-        let rates = config.rates.clone();
         Self {
             did: signer.kid().did().clone(),
             signer,
@@ -334,17 +326,7 @@ impl Host {
             known: BTreeMap::new(),
             forget: BTreeSet::new(),
             asked: BTreeMap::new(),
-            envelopes: of_identities(rates.envelopes),
-            networks: Buckets::new(rates.networks, MAX_PARTIES),
-            invites: of_identities(rates.invites),
-            infos: of_identities(rates.infos),
-            introductions: of_identities(rates.introductions),
-            domain_introductions: of_identities(rates.domain_introductions),
-            introductions_received: of_identities(rates.introductions_received),
-            subscribes: of_identities(rates.subscribes),
-            publications: of_identities(rates.publications),
-            strangers: Buckets::new(rates.strangers, MAX_PARTIES),
-            fetches: Buckets::new(rates.fetches, MAX_PARTIES),
+            accounts: Accounts::new(config.rates.clone()),
             looks: BTreeSet::new(),
             unacknowledged: 0,
             owed: BTreeMap::new(),
@@ -422,10 +404,8 @@ impl Host {
                 }
             }
             Input::Admit(admittance) => self.admit(now, admittance, out),
-            Input::Allow { envelopes, invites, connections } => {
-                self.envelopes.set_rate(envelopes);
-                self.invites.set_rate(invites);
-                (self.config.rates.envelopes, self.config.rates.invites) = (envelopes, invites);
+            Input::Allow { devices, envelopes, invites, connections } => {
+                self.accounts.allow(devices, envelopes, invites);
                 self.config.max_connections = connections;
             }
             Input::Woken { id, outcome } => self.woken(now, id, outcome, out),

@@ -106,6 +106,7 @@ fn event(event: Event) -> Value {
         }
         Event::WakeRegistered { until } => json!({ "type": "wake-registered", "until": until }),
         Event::WakeRefused { reason } => json!({ "type": "wake-refused", "reason": reason }),
+        Event::Aside { .. } => json!({ "type": "aside" }),
         Event::Offline { why } => json!({ "type": "offline", "why": why }),
         // The tabs of a browser choose one that runs the phone, so a page never has company of this kind.
         Event::Aside { .. } => json!({ "type": "offline", "why": "another program of this device has the connection" }),

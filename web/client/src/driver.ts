@@ -362,6 +362,8 @@ export class Driver implements Server {
       case "offline":
         this.#serversKnown();
         return this.#setOffline(event.why);
+      case "aside":
+        return this.#setPresence({ state: "replaced" });
       case "dialling":
         return this.#change(event.call, { state: "dialling" });
       case "invited":

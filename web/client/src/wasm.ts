@@ -188,6 +188,7 @@ export type CoreEvent =
   | { type: "wake-refused"; reason: string | null }
   | { type: "renewed"; uri: string; stunPort: number | null; turn: TurnGrant }
   | { type: "offline"; why: string }
+  | { type: "aside" }
   | { type: "dialling"; call: string; uri: string }
   | { type: "invited"; call: string; relay: Did }
   | { type: "progress"; call: string; status: string; device: Did }

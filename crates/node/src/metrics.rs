@@ -183,7 +183,8 @@ impl fmt::Display for Metrics {
         page.counters("dsip_refused_connections_total", "Connections that were not let in.", "why", &kept_out)?;
         page.gauge("dsip_turn_allocations", "Relayed addresses now.", allocations)?;
         page.counter("dsip_turn_allocations_total", "Relayed addresses ever given.", allocated)?;
-        page.counter("dsip_turn_refused_total", "TURN requests refused.", turn_refused)?;
+        let help = "TURN requests refused; not counted is what honest clients meet, 401 without credentials and 438.";
+        page.counters("dsip_turn_refused_total", help, "code", &turn_refused)?;
         page.counter("dsip_turn_packets_total", "Packets relayed, both ways.", packets)?;
         page.counter("dsip_turn_bytes_total", "Their octets.", octets)?;
         page.counter("dsip_turn_throttled_packets_total", "Packets dropped at a bandwidth limit.", throttled)?;

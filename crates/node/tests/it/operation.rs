@@ -78,8 +78,13 @@ async fn metrics_follow_what_happens() {
     hear_exactly(&mut bobs, &invite).await;
     world.until(|counts| counts.delivered == 1).await;
 
+    let _allocation = allocate(&granted(&world, &Device::new(3)).await, 1).await;
+
     let (_, after) = page(&world, "/metrics").await;
     let after = samples(&after);
+    assert_eq!(after["dsip_turn_allocations_total"], 1.0);
+    // The challenge that every client gets first is no refusal.
+    assert!(!after.keys().any(|name| name.starts_with("dsip_turn_refused_total")), "{after:?}");
     assert_eq!((after["dsip_bound_devices"], after["dsip_delivered_envelopes_total"]), (2.0, 1.0));
     assert_eq!((after["dsip_attempts"], after["dsip_ready"]), (1.0, 1.0));
     assert!(after["dsip_store_bytes"] > 0.0 && after.contains_key("dsip_dht_peers"));

@@ -244,7 +244,7 @@ async fn who_is_blocked_is_disconnected_and_has_nothing_relayed() {
 
     let identity = mallory.identity.to_string();
     told::<()>(&world, Ask::Block { who: identity.clone(), hours: None }).await.expect("done");
-    assert_eq!(links[0].recv().await, Err(Closed::There(Close::Abuse)));
+    assert_eq!(links[0].recv().await, Err(Closed::There(Close::NotServed)));
     assert_eq!(world.node.turn().allocations, 0);
     let blocked: Vec<Blocked> = told(&world, Ask::Blocked).await.expect("told");
     assert_eq!(blocked.iter().map(|blocked| &blocked.who).collect::<Vec<_>>(), [&identity]);
@@ -253,7 +253,7 @@ async fn who_is_blocked_is_disconnected_and_has_nothing_relayed() {
     world.until(|counts| counts.refused == 1).await;
 
     told::<()>(&world, Ask::Block { who: "127.0.0.0/8".into(), hours: Some(1) }).await.expect("done");
-    assert_eq!(links[1].recv().await, Err(Closed::There(Close::Abuse)));
+    assert_eq!(links[1].recv().await, Err(Closed::There(Close::NotServed)));
     assert!(tries(&world).await.is_err(), "nobody comes in from there");
 
     // A node that was started anew knows it still.

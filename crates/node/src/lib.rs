@@ -390,7 +390,7 @@ impl Node {
         )?;
         // By now the home is ours: another node that runs in it keeps its store to itself.
         home.write_certificate(&certificate.pem())?;
-        let health = metrics::Health::new(counts.clone());
+        let health = metrics::Health::new(counts.clone(), turn.reading());
         let admission = admission::Admission::new(config.limits);
         let domain = names.as_ref().map(|names| names.domain().clone());
         let about = lookup::About {

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::admission::{Admission, Refused};
 use crate::relay::{Counts, Reasons, Watch};
-use crate::turn::Turn;
+use crate::turn::{Reading, Turn};
 use crate::{StartError, admission, http};
 
 /// Requests answered at one time.
@@ -37,12 +37,14 @@ const LOOKS: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Health {
     counts: Watch,
+    /// The socket of STUN and TURN.
+    datagrams: Arc<Reading>,
     draining: Arc<AtomicBool>,
 }
 
 impl Health {
-    pub(crate) fn new(counts: Watch) -> Self {
-        Self { counts, draining: Arc::default() }
+    pub(crate) fn new(counts: Watch, datagrams: Arc<Reading>) -> Self {
+        Self { counts, datagrams, draining: Arc::default() }
     }
 
     /// From now on it is not ready for new work.
@@ -55,6 +57,7 @@ impl Health {
         match () {
             () if self.draining.load(Ordering::Relaxed) => Some("draining"),
             () if self.counts.read().disk_refuses => Some("the disk takes no writes"),
+            () if self.datagrams.fails() => Some("the socket of STUN and TURN cannot be read"),
             () => None,
         }
     }
@@ -183,10 +186,17 @@ impl fmt::Display for Metrics {
         page.counters("dsip_refused_connections_total", "Connections that were not let in.", "why", &kept_out)?;
         page.gauge("dsip_turn_allocations", "Relayed addresses now.", allocations)?;
         page.counter("dsip_turn_allocations_total", "Relayed addresses ever given.", allocated)?;
-        page.counter("dsip_turn_refused_total", "TURN requests refused.", turn_refused)?;
+        let help = "TURN requests refused; not counted is what honest clients meet, 401 without credentials and 438.";
+        page.counters("dsip_turn_refused_total", help, "code", &turn_refused)?;
         page.counter("dsip_turn_packets_total", "Packets relayed, both ways.", packets)?;
         page.counter("dsip_turn_bytes_total", "Their octets.", octets)?;
         page.counter("dsip_turn_throttled_packets_total", "Packets dropped at a bandwidth limit.", throttled)?;
+        let failures = self.health.datagrams.failures();
+        page.counter(
+            "dsip_turn_socket_errors_total",
+            "Times the socket of STUN and TURN could not be read.",
+            failures,
+        )?;
         page.gauge(
             "dsip_dht_peers",
             "DHT nodes that this one knows in its routing table.",

@@ -451,7 +451,8 @@ fn wire(why: Close) -> link::Close {
     match why {
         Close::HelloMissing => link::Close::HelloMissing,
         Close::Replaced => link::Close::Replaced,
-        Close::Abuse | Close::Barred => link::Close::Abuse,
+        Close::Abuse => link::Close::Abuse,
+        Close::Barred => link::Close::NotServed,
         Close::Unread => link::Close::TooSlow,
         Close::Full => link::Close::Full,
     }

@@ -98,7 +98,7 @@ impl Routes {
     pub(crate) fn shut(&self, is_meant: impl Fn(IpAddr) -> bool) {
         let Self::Local(Local(links)) = self;
         for (_, outbox) in links.values().filter(|(from, _)| is_meant(*from)) {
-            outbox.close(Close::Abuse);
+            outbox.close(Close::NotServed);
         }
     }
 

@@ -121,10 +121,12 @@ pub enum Close {
     Full,
     /// Nothing heard for too long (WS-20).
     Silent,
+    /// This side serves the other no more (ADM-1).
+    NotServed,
 }
 
 impl Close {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Done,
         Self::GoingAway,
         Self::Protocol,
@@ -136,6 +138,7 @@ impl Close {
         Self::Abuse,
         Self::Full,
         Self::Silent,
+        Self::NotServed,
     ];
 
     /// The WebSocket close status: a registered one where it fits, else one from the private range.
@@ -153,6 +156,7 @@ impl Close {
             Self::TooSlow => 4003,
             Self::Abuse => 4004,
             Self::Silent => 4005,
+            Self::NotServed => 4006,
         }
     }
 
@@ -171,6 +175,7 @@ impl Close {
             Self::Abuse => 8,
             Self::Full => 9,
             Self::Silent => 10,
+            Self::NotServed => 11,
         }
     }
 
@@ -203,6 +208,7 @@ impl Close {
             Self::Abuse => "too many unacceptable messages",
             Self::Full => "no room for another connection",
             Self::Silent => "nothing heard for too long",
+            Self::NotServed => "this node does not serve you",
         }
     }
 }

@@ -91,12 +91,16 @@ fn entries(nodes: &[Dht]) -> Vec<Multiaddr> {
 async fn bob_is_found_after_ten_of_thirty_nodes_died() {
     let mut nodes = overlay(30).await;
     let mut bob = Person::new(1);
-    let published = device(entries(&nodes[3..5])).await.publish(bob.hint("wss://a.example/dsip", |_| {})).await;
-    assert!(published.expect("published").accepted >= 15);
+    // Whoever has been reached before needs no handshake while the clock of a query runs.
+    let bobs = device(entries(&nodes[3..5])).await;
+    bobs.joined().await.expect("joined");
+    let published = bobs.publish(bob.hint("wss://a.example/dsip", |_| {})).await.expect("published");
+    assert!(published.accepted > 10, "ten may die, and the hint is still there: {published:?}");
     for node in nodes.drain(5..15) {
         node.shutdown().await;
     }
     let alice = device(entries(&nodes[1..3])).await;
+    alice.joined().await.expect("joined");
     let found = alice.find(&bob.did()).await.expect("an answer");
     assert_eq!(found.winner.expect("a record").endpoints()[0].uri, "wss://a.example/dsip");
     assert!(found.refused.is_empty() && found.warnings.is_empty());

@@ -168,14 +168,15 @@ pub struct Forward {
 }
 
 /// What the server has done and has in hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Allocations now.
     pub allocations: usize,
     /// Allocations ever made.
     pub allocated: u64,
-    /// Requests refused.
-    pub refused: u64,
+    /// Requests refused, by the code of the answer. What every honest client meets is not among them: the challenge for a
+    /// request without credentials, and a nonce that grew stale.
+    pub refused: BTreeMap<u16, u64>,
     /// Packets relayed, both ways.
     pub packets: u64,
     /// Their octets.
@@ -442,7 +443,7 @@ impl Server {
         }
         if relays.is_empty() {
             self.release(owner.holder, client.address.ip());
-            self.counts.refused += 1;
+            self.count_refusal(code::INSUFFICIENT_CAPACITY);
             let refusal = Writer::error(Method::Allocate, transaction, code::INSUFFICIENT_CAPACITY);
             out.push(Output::Send(client, refusal.signed(&owner.key).finish()));
             return;
@@ -507,7 +508,7 @@ impl Server {
     /// What it has done so far, and has in hand.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts { allocations: self.allocations.len(), ..self.counts }
+        Counts { allocations: self.allocations.len(), ..self.counts.clone() }
     }
 
     // Requests
@@ -591,7 +592,12 @@ impl Server {
     }
 
     fn refuse(&mut self, now: Now, client: Client, message: &Message<'_>, refusal: Refusal, out: &mut Vec<Output>) {
-        self.counts.refused += 1;
+        match refusal {
+            Refusal::Challenge(code::UNAUTHENTICATED) if !message.is_signed() => {}
+            Refusal::Challenge(code::STALE_NONCE) => {}
+            Refusal::Challenge(code) | Refusal::Plain(code) | Refusal::Signed(code, _) => self.count_refusal(code),
+            Refusal::Unknown(..) => self.count_refusal(code::UNKNOWN_ATTRIBUTE),
+        }
         let error = |code| Writer::error(message.method(), message.transaction(), code);
         let answer = match refusal {
             Refusal::Plain(code) => error(code),
@@ -604,6 +610,10 @@ impl Server {
             }
         };
         out.push(Output::Send(client, answer.finish()));
+    }
+
+    fn count_refusal(&mut self, code: u16) {
+        *self.counts.refused.entry(code).or_default() += 1;
     }
 
     /// RFC 8656, 7.2, in its order.

@@ -609,6 +609,25 @@ fn turn_9_bandwidth_is_an_identitys() {
 }
 
 #[test]
+fn refusals_are_counted_by_code_and_what_honest_clients_meet_is_not() {
+    let mut world = World::with(|config| config.limits.per_holder = 1);
+    // A challenge first, as for everybody, and another one when the nonce is too old.
+    world.allocate(client(1), 1);
+    world.wait(30);
+    let grant = world.grant(1);
+    let stale = world.ask_with(client(1), &grant, Method::Refresh, &[], b"of yesterday").error();
+    assert_eq!((stale, world.server.counts().refused), (Some(438), [].into()));
+
+    let forged = Grant { password: "guessed".into(), ..world.grant(2) };
+    assert_eq!(world.ask_as(client(2), &forged, Method::Refresh, &[]).error(), Some(401));
+    for _ in 0..2 {
+        assert_eq!(world.ask(client(3), 1, Method::Allocate, &[UDP]).error(), Some(486));
+    }
+    assert_eq!(world.permit(client(1), 1, "10.0.0.1:1"), Some(403));
+    assert_eq!(world.server.counts().refused, [(401, 1), (403, 1), (486, 2)].into());
+}
+
+#[test]
 fn turn_9_a_debt_outlives_the_last_allocation() {
     let mut world = World::with(|config| config.limits.bandwidth = 10_000);
     let packet = channel_data(0x4000, &[0; 972]);
@@ -748,11 +767,7 @@ fn the_clients_first_packet_waits_for_its_channel() {
     pair.run(1);
     pair.say("10.0.0.1:1", b"not asked again");
     pair.run(1);
-    assert_eq!(
-        (pair.forwarded.len(), pair.world.server.counts().refused),
-        (1, 2),
-        "the challenge and the private peer"
-    );
+    assert_eq!((pair.forwarded.len(), pair.world.server.counts().refused), (1, [(403, 1)].into()), "the private peer");
 }
 
 #[test]

@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -87,6 +88,8 @@ const COMPACT_FROM: u64 = 8 << 20;
 pub(crate) struct Embedded {
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
+    /// The thread is gone, and that was said.
+    is_over: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -118,7 +121,7 @@ impl Embedded {
         let writer = Writer { disk, shared: shared.clone(), told };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run()).map_err(Error::Thread)?;
-        Ok((Self { shared, progress, thread: Some(thread) }, memory))
+        Ok((Self { shared, progress, is_over: false, thread: Some(thread) }, memory))
     }
 
     pub(super) fn write(&self, writes: &mut Vec<Write>) {
@@ -138,7 +141,10 @@ impl Embedded {
     pub(super) async fn changed(&mut self) -> Progress {
         if self.progress.changed().await.is_err() {
             // The thread ends when this does, or it panicked: nothing is written any more, and nobody is told it was.
-            std::future::pending::<()>().await;
+            if std::mem::replace(&mut self.is_over, true) {
+                std::future::pending::<()>().await;
+            }
+            return Progress { writable: false, ..*self.progress.borrow() };
         }
         *self.progress.borrow_and_update()
     }
@@ -225,12 +231,13 @@ impl Writer {
                     return;
                 }
                 if !std::mem::replace(&mut tidy, true) {
-                    self.disk.tidy();
+                    drop(unpanicked(&mut self.disk, Disk::tidy));
                 }
                 continue;
             }
             tidy = false;
-            match self.disk.commit(&batch, clock::now().wall.secs()) {
+            let now = clock::now().wall.secs();
+            match unpanicked(&mut self.disk, |disk| disk.commit(&batch, now)).and_then(|done| Ok(done?)) {
                 Ok(()) => {
                     batch.clear();
                     let before = self.told.send_replace(Progress { stored: batch.upto, writable: true });
@@ -252,6 +259,24 @@ impl Writer {
             }
         }
     }
+}
+
+/// Why a commit was not made.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Disk(#[from] redb::Error),
+    #[error("the database panicked")]
+    Panicked,
+}
+
+/// A database that panics has refused: it is given up, and the next attempt opens it anew. Of nothing that it was at work on
+/// was anything said to anybody.
+fn unpanicked<T>(disk: &mut Disk, work: impl FnOnce(&mut Disk) -> T) -> Result<T, Failed> {
+    catch_unwind(AssertUnwindSafe(|| work(disk))).map_err(|_| {
+        disk.database = None;
+        Failed::Panicked
+    })
 }
 
 /// Opens the database; again after a failure, for one that failed once takes nothing more.

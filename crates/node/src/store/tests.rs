@@ -192,6 +192,8 @@ struct Platter(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     refuses: AtomicBool,
+    /// The next sync panics.
+    panics: AtomicBool,
     state: Mutex<Sectors>,
 }
 
@@ -269,6 +271,7 @@ impl redb::StorageBackend for Platter {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        assert!(!self.0.panics.swap(false, Ordering::Relaxed), "as this test wants it");
         if self.0.refuses.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -301,6 +304,21 @@ async fn cus_20_a_disk_that_refuses_loses_nothing_and_is_tried_again() {
     assert_eq!(store.changed().await, Progress { stored: 1, writable: false });
     store.write(&mut vec![hold(3), Write::Release(1)]);
     platter.0.refuses.store(false, Ordering::Relaxed);
+    while store.changed().await != (Progress { stored: 4, writable: true }) {}
+    drop(store);
+    assert_eq!(on(&platter).1.held.into_keys().collect::<Vec<_>>(), [2, 3]);
+}
+
+#[tokio::test]
+async fn cus_20_a_database_that_panics_has_refused_and_is_tried_again() {
+    let platter = Platter::default();
+    let (mut store, _) = on(&platter);
+    store.write(&mut vec![hold(1)]);
+    assert_eq!(store.changed().await, Progress { stored: 1, writable: true });
+    platter.0.panics.store(true, Ordering::Relaxed);
+    store.write(&mut vec![hold(2)]);
+    assert_eq!(store.changed().await, Progress { stored: 1, writable: false });
+    store.write(&mut vec![hold(3), Write::Release(1)]);
     while store.changed().await != (Progress { stored: 4, writable: true }) {}
     drop(store);
     assert_eq!(on(&platter).1.held.into_keys().collect::<Vec<_>>(), [2, 3]);

@@ -10,6 +10,7 @@
 //! datagram sockets none is allocated: each task has a buffer with room for what is written before a packet.
 
 mod ports;
+mod reading;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,16 +31,15 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use self::reading::receive_all;
 use crate::admission::{self, Admission};
 use crate::{StartError, until};
 
+pub(crate) use self::reading::Reading;
 pub use server::Limits;
 
 /// The largest datagram that is relayed. Paths on the internet carry 1,500 octets.
 const DATAGRAM: usize = 2048;
-
-/// Datagrams read in a row from one socket before others have their turn.
-const BATCH: usize = 64;
 
 /// How often expired allocations are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -90,6 +90,7 @@ impl Default for Config {
 /// The listeners, bound and not yet served.
 pub(crate) struct Listeners {
     udp: UdpSocket,
+    reading: Arc<Reading>,
     tcp: Option<(TcpListener, TcpListener)>,
     relays: Vec<IpAddr>,
     own: Vec<IpAddr>,
@@ -117,7 +118,12 @@ impl Listeners {
         } else {
             None
         };
-        Ok(Self { udp, tcp, relays, own })
+        Ok(Self { udp, reading: Arc::default(), tcp, relays, own })
+    }
+
+    /// Whether the UDP socket can be read.
+    pub(crate) fn reading(&self) -> Arc<Reading> {
+        self.reading.clone()
     }
 
     /// The port on which STUN is answered.
@@ -158,13 +164,9 @@ impl Listeners {
         };
         let speaks_ipv6 = self.udp.local_addr().is_ok_and(|at| at.is_ipv6());
         let (ports, idle) = (config.ports.clone(), config.idle);
-        let turn = Arc::new(Turn { state: Mutex::new(state), udp: self.udp, speaks_ipv6, ports, idle });
-        let served = turn.clone();
-        tasks.spawn(until(stopping.clone(), async move {
-            if let Err(error) = served.datagrams().await {
-                tracing::warn!(%error, "STUN and TURN are no longer answered over UDP");
-            }
-        }));
+        let turn =
+            Arc::new(Turn { state: Mutex::new(state), udp: self.udp, reading: self.reading, speaks_ipv6, ports, idle });
+        tasks.spawn(until(stopping.clone(), turn.clone().datagrams()));
         let ends = Ends(turn.clone());
         let mut stops = stopping.clone();
         tasks.spawn(async move { ends.0.sweep(&mut stops).await });
@@ -200,6 +202,7 @@ fn listen(
 pub(crate) struct Turn {
     state: Mutex<State>,
     udp: UdpSocket,
+    reading: Arc<Reading>,
     /// Whether that is an IPv6 socket. Asking it for each packet would cost as much as half a packet.
     speaks_ipv6: bool,
     ports: RangeInclusive<u16>,
@@ -286,22 +289,20 @@ impl Turn {
     }
 
     /// Serves the UDP socket.
-    async fn datagrams(self: Arc<Self>) -> io::Result<()> {
+    async fn datagrams(self: Arc<Self>) {
         let mut buffer = buffer();
         loop {
-            self.udp.readable().await?;
-            for _ in 0..BATCH {
-                match receive(&self.udp, &mut buffer) {
-                    Ok((data, address)) => {
-                        self.from_client(Client { address, via: Via::Datagram(0) }, &mut buffer, data);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP message about some earlier packet; the socket itself is well.
-                    Err(error) if is_about_a_peer(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            tokio::task::coop::consume_budget().await;
+            let ready = self.udp.readable().await;
+            let read = ready.and_then(|()| {
+                receive_all(
+                    &mut buffer,
+                    |buffer| receive(&self.udp, buffer),
+                    |buffer, data, address| {
+                        self.from_client(Client { address, via: Via::Datagram(0) }, buffer, data);
+                    },
+                )
+            });
+            self.reading.note(read).await;
         }
     }
 
@@ -333,23 +334,23 @@ impl Turn {
     /// Serves a relay socket.
     async fn peer_packets(self: Arc<Self>, relay: Relay, socket: Arc<UdpSocket>) {
         let mut buffer = buffer();
+        let reading = Reading::default();
         loop {
-            if socket.readable().await.is_err() {
-                return;
-            }
-            for _ in 0..BATCH {
-                match receive(&socket, &mut buffer) {
-                    Ok((data, peer)) => {
+            let ready = socket.readable().await;
+            let read = ready.and_then(|()| {
+                receive_all(
+                    &mut buffer,
+                    |buffer| receive(&socket, buffer),
+                    |buffer, data, peer| {
                         let now = clock::now().tick;
                         let mut state = self.lock();
-                        if let Some((to, packet)) = state.server.from_peer(now, relay, peer, &mut buffer, data) {
-                            self.send(state, to, &buffer, packet);
+                        if let Some((to, packet)) = state.server.from_peer(now, relay, peer, buffer, data) {
+                            self.send(state, to, buffer, packet);
                         }
-                    }
-                    Err(error) if is_about_a_peer(&error) => {}
-                    Err(_) => break,
-                }
-            }
+                    },
+                )
+            });
+            reading.note(read).await;
         }
     }
 
@@ -423,16 +424,6 @@ impl Turn {
         }
         Some(port)
     }
-}
-
-fn is_about_a_peer(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-    )
 }
 
 /// The unspecified address of the same family.

@@ -78,8 +78,13 @@ async fn metrics_follow_what_happens() {
     hear_exactly(&mut bobs, &invite).await;
     world.until(|counts| counts.delivered == 1).await;
 
+    let _allocation = allocate(&granted(&world, &Device::new(3)).await, 1).await;
+
     let (_, after) = page(&world, "/metrics").await;
     let after = samples(&after);
+    assert_eq!(after["dsip_turn_allocations_total"], 1.0);
+    // The challenge that every client gets first is no refusal.
+    assert!(!after.keys().any(|name| name.starts_with("dsip_turn_refused_total")), "{after:?}");
     assert_eq!((after["dsip_bound_devices"], after["dsip_delivered_envelopes_total"]), (2.0, 1.0));
     assert_eq!((after["dsip_attempts"], after["dsip_ready"]), (1.0, 1.0));
     assert!(after["dsip_store_bytes"] > 0.0 && after.contains_key("dsip_dht_peers"));
@@ -239,7 +244,7 @@ async fn who_is_blocked_is_disconnected_and_has_nothing_relayed() {
 
     let identity = mallory.identity.to_string();
     told::<()>(&world, Ask::Block { who: identity.clone(), hours: None }).await.expect("done");
-    assert_eq!(links[0].recv().await, Err(Closed::There(Close::Abuse)));
+    assert_eq!(links[0].recv().await, Err(Closed::There(Close::NotServed)));
     assert_eq!(world.node.turn().allocations, 0);
     let blocked: Vec<Blocked> = told(&world, Ask::Blocked).await.expect("told");
     assert_eq!(blocked.iter().map(|blocked| &blocked.who).collect::<Vec<_>>(), [&identity]);
@@ -248,7 +253,7 @@ async fn who_is_blocked_is_disconnected_and_has_nothing_relayed() {
     world.until(|counts| counts.refused == 1).await;
 
     told::<()>(&world, Ask::Block { who: "127.0.0.0/8".into(), hours: Some(1) }).await.expect("done");
-    assert_eq!(links[1].recv().await, Err(Closed::There(Close::Abuse)));
+    assert_eq!(links[1].recv().await, Err(Closed::There(Close::NotServed)));
     assert!(tries(&world).await.is_err(), "nobody comes in from there");
 
     // A node that was started anew knows it still.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::binding::webrtc;
 use crate::endpoint::{self, Body, Proof, Received};
-use crate::envelope::{self, Connection, Verdict, Verified};
+use crate::envelope::{self, Code, Connection, Verdict, Verified};
 use crate::identity::Document;
 use crate::time::Now;
 use crate::trust;
 use crate::wire::media::{ClaimedIdentity, MediaDescriptor, Transport, is_subset};
 use crate::wire::token::TransportId;
-use crate::wire::{Did, Message, Ulid};
+use crate::wire::{Did, Envelope, Message, Reason, Ulid, json};
 
 use super::calls::Call;
 use super::link::State;
@@ -142,20 +142,34 @@ impl Agent {
             // Nothing of ours went out yet, so nothing can come in.
             State::Dialling | State::Resting { .. } | State::Aside => return,
         };
-        let greeting = matches!(state, State::Greeting { .. });
+        let greeting = match state {
+            State::Greeting { hello, .. } => Some((*hello, known.relay.node.clone())),
+            _ => None,
+        };
         match self.verifier.verify(frame, now, &self.documents, connection) {
             Ok(verified) => self.accepted(now, link, verified),
-            Err(verdict) => self.refused(now, link, greeting, &verdict),
+            Err(verdict) => match greeting {
+                Some((hello, node)) => match refusal(frame, &verdict, hello, node.as_ref()) {
+                    Some(reason) => self.not_served(now, link, &reason),
+                    None => self.refused(now, link, true, &verdict),
+                },
+                None => self.refused(now, link, false, &verdict),
+            },
         }
     }
 
+    /// HEL-3, ADM-1: the relay refused our hello. That is no attack, and this link will carry nothing.
+    fn not_served(&mut self, now: Now, link: LinkId, reason: &Reason) {
+        self.hang_up_link(now, link, &format!("the node does not serve us: it refused our hello ({reason})"));
+    }
+
     /// Something did not verify. It changes nothing, and is answered nothing: its sender is unknown (PIPE-5). During the
-    /// greeting it means that this relay is of no use: either it refuses our hello, or it is not a relay.
+    /// greeting it means that this relay is of no use.
     fn refused(&mut self, now: Now, link: LinkId, greeting: bool, verdict: &Verdict) {
         let what = Suspicion::Unverified { code: verdict.code };
         self.suspect(now, link, what, None);
         if greeting {
-            let why = format!("the relay did not accept our hello, or its own does not verify ({})", verdict.code);
+            let why = format!("what the relay said instead of hello does not verify ({})", verdict.code);
             self.hang_up_link(now, link, &why);
         }
     }
@@ -242,5 +256,20 @@ impl Agent {
             identity: inbound.identity.clone(),
             device: inbound.device.clone(),
         }
+    }
+}
+
+/// The reason by which a relay refused the `hello` we sent it: its signed `error` comes before any `hello` of its own, and so is
+/// accepted for nothing else (stage 11b).
+fn refusal(frame: &str, verdict: &Verdict, hello: Ulid, node: Option<&Did>) -> Option<Reason> {
+    let origin = verdict.origin.as_ref().filter(|_| verdict.code == Code::HelloRequired)?;
+    if node.is_some_and(|expected| *expected != origin.from) {
+        return None; // HEL-6
+    }
+    let payload = Envelope::parse(frame).ok()?.payload_bytes();
+    let parsed = json::parse(str::from_utf8(&payload).ok()?).ok()?;
+    match Message::from_json(parsed.root).ok()? {
+        Message::Error(error) if error.in_reply_to == Some(hello) => Some(error.reason),
+        _ => None,
     }
 }

@@ -374,6 +374,32 @@ fn turn_6_a_relay_cannot_make_a_phone_greet_it_without_end() {
 }
 
 #[test]
+fn hel_3_a_relay_that_refuses_our_hello_is_left_and_its_reason_told() {
+    let other = SecretKey::from_bytes(&[8; 32]);
+    for (signer, answers_ours, is_refusal) in
+        [(relay_key(), true, true), (relay_key(), false, false), (other, true, false)]
+    {
+        let me = Person::new(1);
+        let mut bench = Bench::new(&me, Policy::default(), false);
+        bench.input(Input::Link(LINK, LinkChange::Up));
+        let hello = bench.sent(Kind::Hello).expect("said").common().id;
+        let common = bench.common(signer.did());
+        let in_reply_to = Some(if answers_ours { hello } else { common.id });
+        let (to, reason) = (me.device(), Reason::TRANSPORT_HELLO_REJECTED);
+        let error = message::Error { common, to, reason, detail: None, retry_after: None, session: None, in_reply_to };
+        bench.outputs.clear();
+        bench.receive(&Signer::of_key(signer).sign(&error.into()).text());
+        assert!(bench.closed(), "there is nothing to wait for");
+        let told = bench.events().any(|event| {
+            matches!(event, Event::Offline { why }
+                if *why == "the node does not serve us: it refused our hello (transport.hello-rejected)")
+        });
+        let suspected = bench.events().any(|event| matches!(event, Event::Security { .. }));
+        assert_eq!((told, suspected), (is_refusal, !is_refusal), "{:?}", bench.outputs);
+    }
+}
+
+#[test]
 fn hel_8_a_relay_that_says_nothing_is_left_and_dialled_again_with_back_off() {
     let mut bench = Bench::new(&Person::new(1), Policy::default(), false);
     bench.input(Input::Link(LINK, LinkChange::Up));

@@ -37,10 +37,20 @@ pub(crate) fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure
     Ok(files)
 }
 
+/// Whether the module above this file has it for tests alone: `#[cfg(test)] mod name;`.
+fn is_test_module(path: &Path) -> bool {
+    let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { return false };
+    let declared = format!("#[cfg(test)]\nmod {name};");
+    ["mod.rs", "lib.rs"]
+        .iter()
+        .any(|above| std::fs::read_to_string(path.with_file_name(above)).is_ok_and(|text| text.contains(&declared)))
+}
+
 /// The lines of a Rust file. Modules end where rustfmt puts their closing brace, so no parser is needed.
 pub(crate) fn lines<'a>(path: &Path, text: &'a str) -> Vec<Line<'a>> {
     let in_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
-        || path.file_stem().is_some_and(|name| name == "tests");
+        || path.file_stem().is_some_and(|name| name == "tests")
+        || is_test_module(path);
     let mut lines = Vec::new();
     let mut module: Option<&str> = None;
     let mut attribute = false;
@@ -64,6 +74,13 @@ pub(crate) fn lines<'a>(path: &Path, text: &'a str) -> Vec<Line<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_there_for_tests_alone_is_a_test() {
+        let link = crate::shell::root().join("crates/endpoint/src/link");
+        assert!(is_test_module(&link.join("loopback.rs")));
+        assert!(!is_test_module(&link.join("quic.rs")));
+    }
 
     #[test]
     fn a_test_module_ends_with_its_brace() {

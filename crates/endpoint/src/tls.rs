@@ -373,7 +373,7 @@ impl ResolvesServerCert for ByScheme {
 /// What the certificate of a dialled node has to show.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Expect {
-    /// This Ed25519 key, the one a `did:key` node's DID names.
+    /// This Ed25519 key, the one a `did:key` node's DID names; nothing else is looked at (QB-3).
     Key([u8; 32]),
     /// A chain to a trusted root, and the host dialled.
     WebPki,

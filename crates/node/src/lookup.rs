@@ -93,7 +93,7 @@ pub(crate) struct About<'a> {
     pub(crate) web: Option<&'a str>,
 }
 
-/// The records of somebody (WPH-32).
+/// The records of somebody (WPH-32). Nobody is told who asked for them, the log neither (WPH-39).
 #[derive(Serialize)]
 struct Records<'a> {
     subject: &'a Did,
@@ -173,6 +173,7 @@ impl Lookup {
         Ok(Page::ok(http::JSON, answer))
     }
 
+    /// WPH-34.
     async fn publish(&self, from: IpAddr, request: &Request, body: Body) -> Result<Page, Page> {
         {
             let now = clock::now().tick;

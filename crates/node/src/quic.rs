@@ -75,7 +75,7 @@ pub(crate) async fn serve(
                 None => break,
             },
         };
-        let from = incoming.remote_address();
+        let from = incoming.remote_address(); // QB-44: it counts for as long as the connection lasts
         if !incoming.remote_address_validated() && Arc::strong_count(&unproven) > UNPROVEN {
             // A retry cannot fail for a client that has not answered one yet.
             drop(incoming.retry());

@@ -109,7 +109,7 @@ impl Link {
         strip_scheme(text).is_some() || of_web(text).is_some()
     }
 
-    /// The web link to it, on the phone that `page` serves, the address of a node's page (WPH-20).
+    /// The web link to it, on the phone that `page` serves, the address of a node's page (WPH-20, WPH-21).
     #[must_use]
     pub fn on(&self, page: &str) -> String {
         format!("{page}#{self}")

@@ -108,8 +108,6 @@ fn event(event: Event) -> Value {
         Event::WakeRefused { reason } => json!({ "type": "wake-refused", "reason": reason }),
         Event::Aside { .. } => json!({ "type": "aside" }),
         Event::Offline { why } => json!({ "type": "offline", "why": why }),
-        // The tabs of a browser choose one that runs the phone, so a page never has company of this kind.
-        Event::Aside { .. } => json!({ "type": "offline", "why": "another program of this device has the connection" }),
         Event::Dialling { call, relay } => json!({ "type": "dialling", "call": call, "uri": relay.uri }),
         Event::Invited { call, relay } => json!({ "type": "invited", "call": call, "relay": relay }),
         Event::Progress { call, status, device } => {

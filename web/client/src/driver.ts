@@ -308,6 +308,7 @@ export class Driver implements Server {
     return wasm.signed(frame, await this.#key.sign(new TextEncoder().encode(input)));
   }
 
+  /** WPH-52: where, and for whom the greeting is, the agent has said. */
   #dial(link: number, uri: string): void {
     const report = (act: () => void): void => {
       if (this.#links.get(link) !== socket) return;
@@ -331,6 +332,7 @@ export class Driver implements Server {
     for (const socket of [...this.#links.values()]) socket.cut(why);
   }
 
+  /** WPH-34. */
   async #publish(hint: string): Promise<void> {
     try {
       const origin = originOf(this.#options.node.uri);

@@ -89,6 +89,7 @@ fn somebody_is_given_a_name_called_by_it_and_changes_their_key() {
     assert_eq!((adopted["did"].as_str(), adopted["delegations"][0]["subject"].as_str()), (Some(&*did), Some(&*did)));
 
     let found = last_event(&village.says("alice", &["resolve", &village.alias("bob")]));
+    // ALS-7, ALS-8: the DID is who it is, also in a call; the alias is how one got there.
     assert_eq!((found["did"].as_str(), found["alias"]["source"].as_str()), (Some(&*did), Some("webfinger")));
     assert_eq!((&found["dial"][0]["source"], &found["dial"][0]["authority"]), (&"document".into(), &true.into()));
     let link = format!("dsip:{did}");

@@ -18,7 +18,7 @@ use super::{Closed, HANDSHAKE_DEADLINE, Link, Side, Target, Transport, quic, spa
 use crate::tls::{Expect, Roots, TlsError, server_name};
 use crate::turn::Secure;
 
-/// The head start of each attempt over the next one.
+/// The head start of each attempt over the next one (QB-4).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// How long QUIC has once every WebSocket attempt failed: a node that offers it offers WebSocket as well (QUIC-4), so that

@@ -137,7 +137,7 @@ async fn say(link: &mut Link, stream: Stream, text: &str) {
 }
 
 #[tokio::test]
-async fn quic_goes_first_and_a_did_key_node_is_known_by_its_key() {
+async fn qb_3_and_4_quic_goes_first_and_a_did_key_node_is_known_by_its_key() {
     let node = Node::start(0, true, true).await;
     let mut link = dialer().open(&node.target(Some(SEED))).await.expect("opened");
     assert_eq!(link.transport(), Transport::Quic);
@@ -159,7 +159,7 @@ async fn qb_2_websocket_where_quic_is_not_spoken_and_it_goes_first_next_time() {
 }
 
 #[tokio::test]
-async fn another_key_is_refused_over_either_binding() {
+async fn qb_3_and_4_another_key_is_refused_over_either_binding() {
     for (ws, quic) in [(true, false), (false, true)] {
         let node = Node::start(0, ws, quic).await;
         let refused = dialer().open(&node.target(Some([1; 32]))).await.map(|link| link.transport());

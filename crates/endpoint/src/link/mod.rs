@@ -49,10 +49,11 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Frames that may wait on one link, each way.
 const QUEUED_FRAMES: usize = 256;
 
-/// How much text may wait to be sent before the other side counts as a slow reader.
+/// How much text may wait to be sent before the other side counts as a slow reader (QB-42).
 pub const QUEUED_BYTES: usize = 1 << 20;
 
-/// Where a frame travels, so that one session never waits for another. `ws/1.0` has a single path and ignores it.
+/// Where a frame travels, so that one session never waits for another. `ws/1.0` has a single path and ignores it. Which way a
+/// frame came is not told: it proves nothing (QB-27).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
     /// `hello` and everything that belongs to no session.

@@ -55,7 +55,7 @@ const ACK_THRESHOLD: u32 = 9;
 /// packets: with that many devices on one socket a moment's delay loses some of each, and every loss costs a timeout.
 const SOCKET_BUFFER: usize = 4 << 20;
 
-/// What every stream begins with: the session's id, or zero on the control stream (QB-10).
+/// What every stream begins with: the session's id, or zero on the control stream (QB-10). Frames follow (QB-11).
 const PREAMBLE: usize = 16;
 
 /// QUIC's own settings, for either end.
@@ -807,7 +807,7 @@ async fn frame(reader: u64, mut recv: RecvStream) -> Read {
         while text.len() < length {
             match recv.read_chunk(length - text.len(), true).await {
                 Ok(Some(chunk)) => text.extend_from_slice(&chunk.bytes),
-                Ok(None) => return Err(Fault::Close(Close::Protocol)),
+                Ok(None) => return Err(Fault::Close(Close::Protocol)), // QB-13
                 Err(error) => return Err(error.into()),
             }
         }

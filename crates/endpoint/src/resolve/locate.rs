@@ -42,9 +42,9 @@ pub enum TargetError {
 /// Everything that was found about a target, and where to dial.
 #[derive(Debug, Clone)]
 pub struct Located {
-    /// Whom it is about. From here on this is the identity, not the alias (DSC-1).
+    /// Whom it is about. From here on this is the identity, not the alias (DSC-1, ALS-7).
     pub did: Did,
-    /// The alias it was reached by, if any, and who answered for that.
+    /// The alias it was reached by, if any, and who answered for that: how one got there, not who it is (ALS-8).
     pub alias: Option<(Alias, AliasOrigin)>,
     /// What the link calls it, if it does. A claim of whoever made the link.
     pub link_name: Option<String>,
@@ -182,7 +182,7 @@ impl Resolver {
     }
 }
 
-/// DSC-2, DSC-3: what a better source said already is not said again by a worse one.
+/// DSC-2, DSC-3, LNK-8: what a better source said already is not said again by a worse one.
 fn add(candidates: &mut Vec<Candidate>, more: impl Iterator<Item = Candidate>) {
     for candidate in more.take(MAX_PER_SOURCE) {
         if !candidates.iter().any(|known| known.uri == candidate.uri && known.node == candidate.node) {

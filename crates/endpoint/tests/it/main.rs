@@ -3,4 +3,5 @@
 mod abuse;
 mod dht;
 mod media;
+mod quic;
 mod resolve;

@@ -294,7 +294,7 @@ fn on(platter: &Platter) -> (Embedded, Memory) {
 }
 
 #[tokio::test]
-async fn cus_20_a_disk_that_refuses_loses_nothing_and_is_tried_again() {
+async fn cus_20_and_22_a_disk_that_refuses_loses_nothing_and_is_tried_again() {
     let platter = Platter::default();
     let (mut store, _) = on(&platter);
     store.write(&mut vec![hold(1)]);

@@ -356,6 +356,27 @@ async fn self_contained(world: &World) -> TlsStream<TcpStream> {
 }
 
 #[tokio::test]
+async fn cus_3_a_node_shows_that_it_lives_before_it_answers() {
+    let world = World::start().await;
+    let mut raw = self_contained(&world).await;
+    // A masked ping that says "alive?", by hand: a library might swallow a pong that it did not ask for.
+    let (mask, question) = ([1, 2, 3, 4], *b"alive?");
+    let masked: Vec<u8> = question.iter().zip(mask.iter().cycle()).map(|(octet, mask)| octet ^ mask).collect();
+    raw.write_all(&[&[0x89, 0x80 | 6][..], &mask, &masked].concat()).await.expect("sent");
+    let mut pongs = Vec::new();
+    for _ in 0..2 {
+        let mut head = [0; 2];
+        raw.read_exact(&mut head).await.expect("read");
+        assert_eq!(head[0], 0x8a, "a pong, whole");
+        let mut payload = vec![0; usize::from(head[1])];
+        raw.read_exact(&mut payload).await.expect("read");
+        pongs.push(payload);
+    }
+    assert_ne!(pongs[0], question, "nobody sent that");
+    assert_eq!(pongs[1], question, "CUS-1: nothing came before it");
+}
+
+#[tokio::test]
 async fn rly_70_a_flood_is_limited_and_ended_while_another_pair_talks_on() {
     let world = World::with(|config| {
         config.relay.rates.envelopes = Rate { burst: 20, every: Duration::from_secs(60) };

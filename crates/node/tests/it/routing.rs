@@ -77,7 +77,7 @@ async fn rly_14_nobody_there_is_said_in_a_signed_error() {
 }
 
 #[tokio::test]
-async fn ws_7_a_newer_connection_takes_over_and_keeps_the_binding() {
+async fn ws_7_and_qb_5_a_newer_connection_takes_over_and_keeps_the_binding() {
     let world = World::start().await;
     let (alice, bob) = (Device::new(1), Device::new(2));
     let caller = world.bind(&alice, Transport::Quic).await;

@@ -105,7 +105,7 @@ async fn wph_5_to_7_the_page_comes_with_what_it_may_do() {
             assert!(allowed.contains(&feature), "{feature}: {allowed:?}");
         }
         // WPH-9
-        assert_eq!(line(headers, "set-cookie"), "");
+        assert_eq!(line(headers, "set-cookie"), "", "WPH-9");
     }
     let nothing = visitor.get("/nothing").await;
     assert_eq!(nothing.status(), StatusCode::NOT_FOUND);
@@ -200,7 +200,7 @@ fn at(node: &Node) -> String {
 }
 
 #[tokio::test]
-async fn wph_32_to_34_what_one_browser_publishes_another_finds_at_another_node() {
+async fn wph_32_33_and_34_what_one_browser_publishes_another_finds_at_another_node() {
     let first = World::start().await;
     let dht = first.node.ready().dht.parse().expect("an address");
     let second = World::with(|config| config.bootstrap = vec![dht]).await;

@@ -140,6 +140,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn web_7_the_webrtc_transport_counts_wherever_it_stands() {
+        let offered = |id: TransportId, sdp: &str| Transport::new(id).with_sdp(webrtc::ICE_MODE, sdp);
+        let other = || TransportId::HLS;
+        let read = |transports: &[Transport]| Description::read(&[], transports).sdp;
+        let ours = || offered(TransportId::WEBRTC, "first");
+        assert_eq!(read(&[ours(), offered(other(), "x")]), "first");
+        assert_eq!(read(&[offered(other(), "x"), ours(), offered(TransportId::WEBRTC, "second")]), "first");
+        assert_eq!(read(&[offered(other(), "x")]), "");
+    }
+
+    #[test]
     fn hel_12_without_a_did_the_audience_is_what_was_dialled() {
         let relay = |uri: &str| Relay { uri: uri.into(), bindings: Vec::new(), node: None }.audience();
         assert_eq!(relay("wss://node.example/dsip"), "node.example:443");

@@ -184,7 +184,7 @@ impl Link {
         }
     }
 
-    /// ELS-3: whether it is time to look for our own node.
+    /// ELS-3: whether it is time to look for our own node; what waits there is handed out then (ELS-4).
     pub(super) fn is_detour_over(&self, now: Tick) -> bool {
         self.detour.is_some_and(|until| until <= now) && matches!(self.state, State::Bound { .. })
     }

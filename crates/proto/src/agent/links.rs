@@ -173,7 +173,7 @@ impl Agent {
         }
     }
 
-    /// WS-5: a lost link changes no session. Home is dialled again, and so is a callee's node while a call runs over it;
+    /// WS-5, QB-52: a lost link changes no session. Home is dialled again, and so is a callee's node while a call runs over it;
     /// a call that has not got as far as its invite tries the next place.
     fn lost(&mut self, now: Now, id: LinkId, why: &str) {
         self.parked.forget(id);

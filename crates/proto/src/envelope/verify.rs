@@ -21,7 +21,7 @@ use crate::wire::{Did, Envelope, Kind, Message, Reason, Ulid, base64url};
 /// (ULID-3).
 const WINDOW: u64 = 300;
 
-/// How long a held message may live for the past edge of the window not to apply to it, in seconds (RPL-6).
+/// How long a held message may live for the past edge of the window not to apply to it, in seconds (RPL-6, SEM-8).
 const MAX_HELD: u64 = 604_800;
 
 /// Texts kept by the caches: enough for some thousand devices.

@@ -656,7 +656,7 @@ fn max_legs_bounds_an_attempt_that_devices_come_and_go_from() {
 }
 
 #[test]
-fn known_devices_are_forgotten_in_time() {
+fn dis_15_known_devices_are_forgotten_in_time() {
     let mut story = Story::with(Config { known_for: Some(Duration::from_secs(1_000)), ..Config::default() });
     story.bind("bob-phone", "bob");
     story.unbind("bob-phone");

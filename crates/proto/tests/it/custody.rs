@@ -152,6 +152,32 @@ fn cus_6_a_new_connection_answers_for_what_came_on_the_old_one() {
 }
 
 #[test]
+fn cus_10_questions_come_at_once_and_on_a_busy_connection_together() {
+    let mut two = Two::new();
+    // One at a time: the second envelope waits for the answer about the first.
+    let first = questions(&two.say("1"), BOB);
+    assert_eq!(first.len(), 1);
+    assert!(questions(&two.say("2"), BOB).is_empty());
+    let second = questions(&two.input(Input::Reached { conn: BOB, number: first[0] }), BOB);
+    assert_eq!((first[0], second[0]), (1, 2));
+    two.input(Input::Reached { conn: BOB, number: 2 });
+    // On a connection that is busy for longer they become rarer: one each 500 ms,
+    for number in 3..=8 {
+        assert_eq!(questions(&two.say("more"), BOB), [number]);
+        two.input(Input::Reached { conn: BOB, number });
+    }
+    assert!(questions(&two.say("9"), BOB).is_empty());
+    assert!(questions(&two.pass(Duration::from_millis(499)), BOB).is_empty());
+    assert_eq!(questions(&two.pass(Duration::from_millis(1)), BOB), [9]);
+    two.input(Input::Reached { conn: BOB, number: 9 });
+    // or one for 32 envelopes.
+    for _ in 0..31 {
+        assert!(questions(&two.say("and more"), BOB).is_empty());
+    }
+    assert_eq!(questions(&two.say("the 32nd"), BOB), [41]);
+}
+
+#[test]
 fn cus_12_what_a_device_acknowledged_is_let_go() {
     let mut two = Two::new();
     two.input(Input::Closed { conn: BOB });

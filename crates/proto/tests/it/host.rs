@@ -430,6 +430,19 @@ fn strangers_cannot_make_the_relay_fetch_without_end() {
 }
 
 #[test]
+fn prs_5_a_node_says_that_it_knows_policies_and_what_holds_without_one() {
+    for (presence_is_public, default) in [(false, "private"), (true, "public")] {
+        let mut world = World::new(|config| config.presence_is_public = presence_is_public);
+        let alice = Device::new(1);
+        let conn = world.connect(1);
+        let hello = world.hello(&alice);
+        let out = world.say(conn, &alice.signer.sign(&hello));
+        let said = &heard(&out, conn)[0]["capabilities"]["presence"];
+        assert_eq!((&said["default"], &said["policies"]), (&default.into(), &"0.1".into()));
+    }
+}
+
+#[test]
 fn rly_70_one_device_leaves_something_to_the_others_of_its_identity() {
     let mut world = World::new(|config| {
         config.rates.devices = Rate { burst: 3, every: Duration::from_secs(60) };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dsip_proto::agent::Event;
+use dsip_proto::agent::{Event, Policy};
 use dsip_sim::network::HostId;
 use dsip_sim::world::{Manner, Setup, World};
 
@@ -50,6 +50,31 @@ fn els_2_3_phones_go_elsewhere_and_come_home() {
         world.run(3600 * SECOND);
         assert_eq!(places(&world, bob).last().map(String::as_str), Some("home"), "seed {seed}: and there they stay");
     }
+}
+
+#[test]
+fn els_4_what_waits_at_home_waits_there() {
+    let mut world = World::new(3);
+    let (home, other) = (world.add_node("home", 0), world.add_node("other", 0));
+    world.send_elsewhere(home, other);
+    world.crash(home);
+    world.restart(home);
+    let alice = world.add_phone(Setup::of("alice", "alice-phone"), Some(other));
+    let careful = Policy { first_contact: true, ..Policy::default() };
+    let bob = world.add_phone(Setup { policy: careful, ..Setup::of("bob", "bob-phone") }, Some(home));
+    world.run(5 * SECOND);
+    world.crash(home);
+    world.run(60 * SECOND);
+    world.restart(home);
+    assert_eq!(places(&world, bob), ["home", "other"]);
+    let (to, relay) = (world.did("bob"), world.relay(home));
+    let asked = world.command(alice, |agent, now| agent.introduce(now, to, vec![relay], None, None));
+    asked.expect("an introduction that can be sent");
+    let requests = |world: &World| world.seen(bob).filter(|event| matches!(event, Event::Introduced { .. })).count();
+    world.run(60 * SECOND);
+    assert_eq!((requests(&world), places(&world, bob).len()), (0, 2), "they are still elsewhere");
+    world.run(700 * SECOND);
+    assert_eq!((requests(&world), places(&world, bob).last().map(String::as_str)), (1, Some("home")));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Host {
                 return; // that was one too many
             }
         }
-        // WS-7, WS-9: the newer connection owns the binding before the older one is told to go.
+        // WS-7, WS-9, QB-5: the newer connection owns the binding before the older one is told to go.
         if let Some(older) = self.devices.insert(device.clone(), conn)
             && older != conn
         {

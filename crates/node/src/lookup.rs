@@ -185,6 +185,7 @@ impl Lookup {
             StatusCode::PAYLOAD_TOO_LARGE => refusal(page.status, "too-large", "an envelope has at most 65,536 bytes"),
             status => refusal(status, "not-an-envelope", "send the record as text, and in time"),
         })?;
+        // WPH-34: it is authentic by itself, or refused.
         let dht::Published { accepted, asked, .. } = self.dht.publish(text).await.map_err(|error| refused(&error))?;
         Ok(Page::ok(http::JSON, json!({"accepted": accepted, "asked": asked}).to_string()))
     }

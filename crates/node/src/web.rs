@@ -11,7 +11,7 @@ use crate::http::{HeaderName, HeaderValue, Page, Request, header, tag};
 
 include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
-/// WPH-5: what the page may load and reach. Phones dial the nodes of whom they call, wherever these are.
+/// WPH-5, WPH-9: what the page may load and reach. Phones dial the nodes of whom they call, wherever these are.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; \
     media-src 'self' blob: mediastream:; font-src 'self'; connect-src 'self' https: wss:; worker-src 'self'; \
     manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \

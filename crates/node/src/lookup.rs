@@ -154,7 +154,7 @@ impl Lookup {
         let did: Did = segment(did).and_then(|text| text.parse().ok()).ok_or_else(|| {
             refusal(StatusCode::BAD_REQUEST, "not-a-did", "give a DID, percent-encoded as one segment of the path")
         })?;
-        self.may_look_up(from)?;
+        self.may_look_up(from).map_err(too_often)?;
         let slot = self.slot(&did);
         let mut slot = slot.lock().await;
         if let Some(kept) = slot.as_ref().filter(|kept| kept.until > Instant::now()) {
@@ -186,6 +186,7 @@ impl Lookup {
             StatusCode::PAYLOAD_TOO_LARGE => refusal(page.status, "too-large", "an envelope has at most 65,536 bytes"),
             status => refusal(status, "not-an-envelope", "send the record as text, and in time"),
         })?;
+        // WPH-34: it is authentic by itself, or refused.
         let dht::Published { accepted, asked, .. } = self.dht.publish(text).await.map_err(|error| refused(&error))?;
         Ok(Page::ok(http::JSON, json!({"accepted": accepted, "asked": asked}).to_string()))
     }
@@ -196,7 +197,7 @@ impl Lookup {
             .and_then(|text| text.parse().ok())
             .filter(|alias: &Alias| !alias.has_port())
             .ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "not-an-alias", "give USER@DOMAIN, without a port"))?;
-        self.may_look_up(from)?;
+        self.may_look_up(from).map_err(too_often)?;
         let _place = self.places.try_acquire().map_err(|_| busy())?;
         match self.resolver.alias(&alias).await {
             Ok((did, by)) => {
@@ -211,9 +212,10 @@ impl Lookup {
         }
     }
 
-    fn may_look_up(&self, from: IpAddr) -> Result<(), Page> {
+    /// Or how long to wait.
+    fn may_look_up(&self, from: IpAddr) -> Result<(), Duration> {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.look_ups.take(&reach::subscriber(from), clock::now().tick).map_err(too_often)
+        rates.look_ups.take(&reach::subscriber(from), clock::now().tick)
     }
 
     fn slot(&self, did: &Did) -> Slot {

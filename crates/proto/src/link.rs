@@ -369,7 +369,7 @@ mod tests {
         let web = link.on(&page);
         assert!(web.starts_with(&format!("https://node.example:7443/#dsip:{BOB}?node=wss://node.example:7443/dsip&")));
         assert!(Link::looks_like(&web));
-        assert_eq!(parse(&web), Ok(link.clone()));
+        assert_eq!(parse(&web), Ok(link.clone())); // WPH-25
         assert_eq!(parse(&web.replacen("https://node.example:7443/", " HTTPS://[2001:db8::7]", 1)), Ok(link.clone()));
         // WPH-22
         let escaped: String = link

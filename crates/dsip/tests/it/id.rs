@@ -75,12 +75,14 @@ fn a_qr_code_holds_the_link_and_the_link_says_where() {
     let did = me["did"].as_str().expect("a DID");
     let node = format!("wss://192.0.2.7:7443/dsip#{did}");
     let link = last_event(&dsip(dir.path(), &["id", "qr", "--node", &node, "--json"]));
+    assert_eq!(link["web"], format!("https://192.0.2.7:7443/#{}", link["link"].as_str().expect("a link")));
     let link: dsip_proto::link::Link = link["link"].as_str().expect("a link").parse().expect("a valid one");
     assert_eq!(link.did.as_str(), did);
     assert_eq!(link.nodes[0].uri, "wss://192.0.2.7:7443/dsip");
     assert_eq!(link.nodes[0].did, Some(link.did));
     let bare = last_event(&dsip(dir.path(), &["id", "qr", "--node", &node, "--bare", "--json"]));
     assert_eq!(bare["link"], format!("dsip:{did}"));
+    assert!(bare["web"].is_null(), "without a node there is no page");
     let picture = dsip(dir.path(), &["id", "qr"]);
     assert!(String::from_utf8_lossy(&picture.stdout).contains('█'));
 }

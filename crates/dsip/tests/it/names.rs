@@ -25,6 +25,7 @@ impl Village {
         let ready = node.until("ready");
         let text = |name: &str| ready[name].as_str().expect("text").to_owned();
         let port = text("wss").trim_start_matches("wss://localhost:").trim_end_matches("/dsip").to_owned();
+        assert_eq!(text("web"), format!("https://localhost:{port}/"), "where browsers get a phone");
         Self { dir, node, port, url: text("url"), ca: text("ca") }
     }
 

@@ -157,6 +157,7 @@ async fn wph_11_an_operator_may_serve_no_page() {
 async fn wph_30_and_31_every_page_may_ask_who_the_node_is() {
     let world = World::start().await;
     let (visitor, ready) = (Visitor::of(&world.node), world.node.ready());
+    // WPH-31
     let node = visitor.json("/dsip/v1/node").await;
     assert_eq!(node, json!({"did": ready.did, "wss": ready.wss, "dht": ready.dht, "web": ready.web}));
     let long = format!("/dsip/v1/records/did:key:{}", "z".repeat(9_000));
@@ -253,6 +254,7 @@ async fn wph_35_and_38_an_alias_that_leads_nowhere_tells_nothing() {
     let visitor = Visitor::of(&world.node);
     let mut said = Vec::new();
     // A private network's, one that does not exist, this machine.
+    // WPH-38
     for alias in ["bob@localhost", "bob@nothing.invalid", "BOB@localhost"] {
         let answer = visitor.get(&format!("/dsip/v1/alias/{}", alias.replace('@', "%40"))).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{alias}");
@@ -345,16 +347,16 @@ async fn wph_9_a_browser_loads_the_page_without_a_complaint_and_asks_nobody_else
             let url = request["request"]["url"].as_str().expect("a URL");
             assert!(url.starts_with(&page) || url.starts_with("data:") || url.starts_with("blob:"), "{url}");
         }
-        for complaint in ["Log.entryAdded", "Runtime.exceptionThrown", "Audits.issueAdded"] {
-            let all: Vec<&Value> = browser.told(complaint).collect();
-            assert!(all.is_empty(), "{complaint}: {all:?}");
-        }
         assert_eq!(browser.eval("[isSecureContext, crossOriginIsolated]").await, json!([true, true]));
         // Its own node, and another: what a phone has to reach.
         for base in ["/", other_page] {
             let did = if base == "/" { &world.node.ready().did } else { &elsewhere.did };
             let ask = format!("fetch('{base}dsip/v1/node').then(answer => answer.json()).then(node => node.did)");
             assert_eq!(browser.eval(&ask).await, json!(did));
+        }
+        for complaint in ["Log.entryAdded", "Runtime.exceptionThrown", "Audits.issueAdded"] {
+            let all: Vec<&Value> = browser.told(complaint).collect();
+            assert!(all.is_empty(), "{complaint}: {all:?}");
         }
         let publish = format!(
             "fetch('{other_page}dsip/v1/records', {{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: '{{}}'}})\

@@ -345,8 +345,10 @@ fn a_call_from_a_home_in_which_another_program_waits_for_calls_ends_as_it_should
 #[test]
 fn a_program_started_during_a_call_of_its_home_waits_until_it_is_over() {
     let town = Town::new();
-    let mut bob = town.answers(&["--auto", "accept"]);
+    let mut bob = town.answers(&[]);
     let mut alice = town.calls(&[]);
+    bob.until("incoming");
+    bob.types("a");
     alice.until("talking");
     bob.until("talking");
     let refused = super::dsip(&town.home("Bob"), &["presence", "everybody", "--node", &town.url]);
@@ -355,7 +357,7 @@ fn a_program_started_during_a_call_of_its_home_waits_until_it_is_over() {
     let mut second = Running::start(&town.home("Bob"), &["answer", "--node", &town.url, "--auto", "accept"]);
     assert_eq!(second.until("aside")["why"], "in-call");
     bob.types("h");
-    drop(bob.stdin.take());
+    bob.until("ended");
     let (code, told) = alice.ends();
     assert_eq!(code, 0, "{told:#?}");
     second.until("ready");

@@ -24,8 +24,8 @@ pub(crate) fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if path.is_dir() {
-                // Build output and version control are nobody's source.
-                if name != "target" && !name.starts_with('.') {
+                // Build output, other people's packages and version control are nobody's source here.
+                if !["target", "node_modules", "dist"].contains(&&*name) && !name.starts_with('.') {
                     dirs.push(path);
                 }
             } else if path.extension().is_some_and(|end| end == extension) {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! There is one kind of routes today. A cluster's would be a second variant, in which a name may also stand for a device that is
-//! bound at another process (docs/decisions/0027-routing.md).
+//! bound at another process (docs/decisions/0026-routing.md).
 
 use std::collections::HashMap;
 use std::net::IpAddr;

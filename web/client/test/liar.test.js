@@ -173,6 +173,21 @@ test("DHT-28: records that a node makes up say nothing; those that their subject
   await close(page);
 });
 
+test("WPH-35: whose alias it is by the word of the node alone is told, and calls nobody by itself", LIMIT, async () => {
+  const { page, dialled } = await deceived("Alice", () => undefined);
+  const mallory = "did:key:z6MkhzX9qTeXBWkucyMVric1E9JrqUD5LPAkD2BNavakAptf";
+  await page.context().route(/\/dsip\/v1\/alias\//, (route) => route.fulfill({ json: { alias: "bob@nowhere.invalid", did: mallory, by: "dns" } }));
+  const located = await page.evaluate(() => phone.locate("bob@nowhere.invalid"));
+  assert.equal(located.did, mallory);
+  assert.equal(located.aliasBy, "node");
+  await page.context().route("https://nowhere.invalid/.well-known/webfinger**", (route) =>
+    route.fulfill({ json: { subject: "acct:bob@nowhere.invalid", links: [{ rel: "https://dsip.org/rel/did", href: mallory }] }, headers: { "access-control-allow-origin": "*" } }),
+  );
+  assert.equal((await page.evaluate(() => phone.locate("bob@nowhere.invalid"))).aliasBy, "domain");
+  assert.deepEqual([...new Set(dialled)], [town.address]);
+  await close(page);
+});
+
 test("the network goes away in mid-call and comes back: the call goes on, and can be ended", LIMIT, async () => {
   const { page: alice, connections } = await deceived("Alice", () => undefined);
   const bob = await town.phone("Bob");

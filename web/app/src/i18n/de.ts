@@ -101,6 +101,7 @@ export const de = {
   'to.added': '{name} ist jetzt unter deinen Personen',
   'to.calledBy': 'Im Link steht der Name {name}',
   'to.alias': 'Gefunden als {alias}',
+  'to.alias.node': 'Gefunden als {alias}, allein nach Auskunft deines Knotens: Die Domain hat dieser Seite nicht geantwortet. Vergleiche, wer es ist, wenn es darauf ankommt.',
   'to.self': 'Das ist dein eigener Code',
   'to.self.hint': 'Gib ihn jemand anderem, dann kann er dich anrufen.',
   'to.notFound': 'Niemand gefunden',

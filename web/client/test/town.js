@@ -78,7 +78,8 @@ export class Page {
       }
     });
     await new Promise((resolve) => this.server.listen(0, "127.0.0.1", resolve));
-    this.origin = `http://127.0.0.1:${this.server.address().port}`;
+    // A name, as passkeys belong to one.
+    this.origin = `http://localhost:${this.server.address().port}`;
     this.browser = await chromium.launch({
       executablePath: CHROMIUM,
       args: [
@@ -121,7 +122,7 @@ export class Town extends Page {
     const any = "127.0.0.1:0";
     const listen = ["--listen", `127.0.0.1:${this.port}`, "--dht-listen", any, "--stun-listen", any, "--turn-tcp", any, "--turn-tls", any];
     const named = ["--host", "localhost", "--domain", `localhost:${this.port}`, "--certificate", cert, "--key", key];
-    this.node = new Running(join(this.dir, "node"), ["node", ...listen, ...named, "--turn-allow-private"], { DSIP_LOG: "error" });
+    this.node = new Running(join(this.dir, "node"), ["node", ...listen, ...named, "--turn-allow-private", "--ca", cert, "--allow-private"], { DSIP_LOG: "error" });
     const { wss, dht } = await this.node.until("ready");
     [this.address, this.dht] = [wss, dht];
   }

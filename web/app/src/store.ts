@@ -54,7 +54,7 @@ export interface Toast {
 export const stage = signal<Stage>(prefs.value.settled ? { is: 'opening' } : { is: 'welcome' });
 export const profile = signal<Profile | undefined>(undefined);
 export const presence = signal<Presence>({ state: 'connecting' });
-/** Calls that are not over. A new array after each change of any of them, so that views draw again. */
+/** Calls that are not over, as they stand: new ones after each change of any of them, see {@link standing}. */
 export const calls = signal<readonly Call[]>([]);
 /** The call that just ended, until its last picture is put away. */
 export const lastCall = signal<Call | undefined>(undefined);
@@ -155,7 +155,7 @@ export async function start(): Promise<void> {
     if (phone === undefined) return;
     presence.value = phone.presence;
     policy.value = phone.policy;
-    calls.value = [...phone.calls];
+    showCalls();
   });
   await Promise.all([refreshPeople(), refreshHistory(), refreshLinks()]);
 }
@@ -247,10 +247,36 @@ function hear(event: PhoneEvent): void {
     default:
       break;
   }
-  calls.value = [...phone.calls];
+  showCalls();
   for (const id of alerts.keys()) {
     if (phone.callOf(id)?.state !== 'incoming') quieten(id);
   }
+}
+
+const followed = new WeakSet<Call>();
+
+/** Shows the calls as they stand, and again whenever one of them changes: its media do so without an event of the phone. */
+function showCalls(): void {
+  if (phone === undefined) return;
+  for (const call of phone.calls) {
+    if (followed.has(call)) continue;
+    followed.add(call);
+    call.onChange(showCalls);
+  }
+  calls.value = phone.calls.map(standing);
+}
+
+/**
+ * A call as it stands now. The client's object is the same for the whole call, while signals and views tell by identity whether
+ * something changed: to them each change is another object, through which the one call is reached.
+ */
+function standing(call: Call): Call {
+  return new Proxy(call, {
+    get(target, member) {
+      const value: unknown = Reflect.get(target, member, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 function introductionAnswered(introduction: string, outcome: 'granted' | 'refused'): void {

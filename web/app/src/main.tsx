@@ -40,7 +40,8 @@ function Place() {
     case 'person':
       return <Person key={at.did} did={at.did} />;
     case 'to':
-      return <To key={at.target} target={at.target} />;
+    case 'ask':
+      return <To key={at.target} target={at.target} asks={at.at === 'ask'} />;
     case 'settings':
       return <Lazy of={settings} pick="Settings" props={{ section: at.section }} />;
   }

@@ -115,6 +115,7 @@ describe('the address', () => {
   it('reads what it wrote', () => {
     for (const to of [
       { at: 'to', target: 'dsip:did:key:z6Mk?name=A/B&node=wss%3A%2F%2Fx' },
+      { at: 'ask', target: 'did:web:example.com' },
       { at: 'person', did: 'did:web:example.com:a%2Fb' },
       { at: 'settings', section: 'keys' },
       { at: 'requests' },

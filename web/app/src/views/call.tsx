@@ -536,7 +536,7 @@ function Over({ call }: { call: Call }) {
             label={t('to.ask')}
             onClick={() => {
               close();
-              go({ at: 'to', target: call.identity });
+              go({ at: 'ask', target: call.identity });
             }}
           />
         ) : (

@@ -9,7 +9,7 @@ import { Icon, type IconName } from '../ui/icon.tsx';
 import { Note } from '../ui/parts.tsx';
 
 const PLACES = [
-  { to: { at: 'home' }, label: 'nav.call', icon: 'phone', covers: ['home', 'code', 'to'] },
+  { to: { at: 'home' }, label: 'nav.call', icon: 'phone', covers: ['home', 'code', 'to', 'ask'] },
   { to: { at: 'recents' }, label: 'nav.recents', icon: 'clock', covers: ['recents'] },
   { to: { at: 'people' }, label: 'nav.people', icon: 'people', covers: ['people', 'person', 'requests'] },
   { to: { at: 'settings', section: undefined }, label: 'nav.settings', icon: 'cog', covers: ['settings'] },

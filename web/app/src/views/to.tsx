@@ -12,7 +12,7 @@ import { basisOf, errorWords, inSentence, type Named, named } from '../words.ts'
 
 type Found = { readonly at: 'looking' } | { readonly at: 'here'; readonly who: Located } | { readonly at: 'nowhere'; readonly code: ErrorCode };
 
-export function To({ target }: { target: string }) {
+export function To({ target, asks }: { target: string; asks: boolean }) {
   const [found, setFound] = useState<Found>({ at: 'looking' });
   const [round, setRound] = useState(0);
   useEffect(() => {
@@ -47,13 +47,12 @@ export function To({ target }: { target: string }) {
           </Empty>
         </div>
       )}
-      {found.at === 'here' && <Callee who={found.who} />}
+      {found.at === 'here' && <Callee who={found.who} target={target} asks={asks} />}
     </div>
   );
 }
 
-function Callee({ who }: { who: Located }) {
-  const [asking, setAsking] = useState(false);
+function Callee({ who, target, asks }: { who: Located; target: string; asks: boolean }) {
   const contact = contactOf(who.did);
   const name = named({ identity: who.did, contactName: contact?.name, claimedName: who.claimedName });
   const sentence = inSentence(name);
@@ -119,12 +118,12 @@ function Callee({ who }: { who: Located }) {
             {t('person.details')}
           </button>
         )}
-        <button type="button" class="btn btn--quiet" onClick={() => setAsking(true)}>
+        <button type="button" class="btn btn--quiet" onClick={() => go({ at: 'ask', target }, 'replace')}>
           <Icon name="hand" size={20} />
           {t('to.ask')}
         </button>
       </div>
-      {asking && <Ask who={who} name={name} onClose={() => setAsking(false)} />}
+      {asks && <Ask who={who} name={name} onClose={() => go({ at: 'to', target }, 'replace')} />}
     </section>
   );
 }

@@ -5,12 +5,14 @@ export const ARGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-background-networking',
-  '--use-fake-ui-for-media-stream',
   '--use-fake-device-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
 ];
 
-export function launch(more = []) {
+/** Whoever is asked for a microphone, camera or screen says yes; without this nobody answers, which is a no. */
+export const YES = '--use-fake-ui-for-media-stream';
+
+export function launch(more = [YES]) {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: [...ARGS, ...more] });
 }
 

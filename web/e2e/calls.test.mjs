@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { loudness } from '../client/test/town.js';
 import { launch } from './browser.mjs';
-import { dial, hears, linkOf, pictures, press, reachable, sees, talks, Village } from './village.mjs';
+import { dial, hears, linkOf, pictures, press, reachable, sees, talks, TRUSTING, Village } from './village.mjs';
 
 const PATIENCE = { timeout: 180_000 };
 let village;
@@ -120,8 +120,7 @@ test('a stranger asks first; a request never rings; once let in, they ring', PAT
   await dial(alice, link);
   await sees(alice, 'They take calls only from people they let in. You can ask.');
   assert.equal(await bob.locator('.room').count(), 0, 'it rang');
-  await press(alice, 'Ask to be let in');
-  await press(alice, 'Ask to be let in');
+  await alice.locator('.room').getByRole('button', { name: 'Ask to be let in' }).click();
   await alice.getByLabel('What is it about?').fill('The seeds <i>I</i> promised');
   await press(alice, 'Send request');
   await sees(alice, /Request sent/);
@@ -214,8 +213,8 @@ test('terminal to browser', PATIENCE, async () => {
 test('a microphone that is refused is said to be, with a way on', PATIENCE, async () => {
   const bob = await village.visitor('Bob', { open: true });
   const link = await linkOf(bob);
-  // A browser that asks, and nobody who says yes.
-  const strict = await launch(['--ignore-certificate-errors', '--deny-permission-prompts']);
+  // A browser that asks, and nobody who answers.
+  const strict = await launch(TRUSTING);
   const { browser } = village;
   village.browser = strict;
   try {

@@ -1,17 +1,20 @@
 // People with the web phone, and people with terminals, around a real node. What they do here they do as people would: by what
 // is written on the buttons.
 import { Town } from '../client/test/town.js';
-import { launch } from './browser.mjs';
+import { launch, YES } from './browser.mjs';
 import { serve } from './serve.mjs';
 
-/** The bundle under test; the one in the tree unless told otherwise. */
-const DIST = process.env.DIST ?? new URL('../dist', import.meta.url).pathname;
+/** The village's certificate is nobody's but its own. */
+export const TRUSTING = ['--ignore-certificate-errors'];
+
+/** The page is the one that the node has in it, unless another bundle is to be tried. */
+const { DIST } = process.env;
 
 export class Village extends Town {
   async serve() {
-    this.site = await serve(DIST);
-    this.origin = this.site.origin;
-    this.browser = await launch(['--ignore-certificate-errors']);
+    if (DIST !== undefined) this.site = await serve(DIST);
+    this.origin = this.site?.origin ?? new URL(this.address.replace(/^wss/, 'https')).origin;
+    this.browser = await launch([YES, ...TRUSTING]);
   }
 
   async end() {
@@ -20,12 +23,14 @@ export class Village extends Town {
     await super.end();
   }
 
-  /** Somebody's browser, before the first visit. The page is not served by the node here, so it is told which one is its own. */
+  /** Somebody's browser, before the first visit. A page that no node served is told which one is its own. */
   async browserOf(options = {}) {
     const context = await this.browser.newContext({ ignoreHTTPSErrors: true, locale: 'en-GB', viewport: { width: 390, height: 844 }, ...options });
     await context.addInitScript((node) => {
-      const stored = JSON.parse(localStorage.getItem('dsip.prefs') ?? '{}');
-      localStorage.setItem('dsip.prefs', JSON.stringify({ ...stored, node }));
+      if (node !== undefined) {
+        const stored = JSON.parse(localStorage.getItem('dsip.prefs') ?? '{}');
+        localStorage.setItem('dsip.prefs', JSON.stringify({ ...stored, node }));
+      }
       // How often something was made to sound in this tab.
       globalThis.struck = 0;
       const { createOscillator } = BaseAudioContext.prototype;
@@ -33,7 +38,7 @@ export class Village extends Town {
         globalThis.struck++;
         return createOscillator.call(this);
       };
-    }, this.address);
+    }, this.site && this.address);
     return context;
   }
 
@@ -51,13 +56,15 @@ export class Village extends Town {
     return page;
   }
 
-  /** Somebody on a first visit: a name, and done. Reachable when this returns. */
+  /** Somebody on a first visit: a name, and done. Without a fragment, reachable when this returns. */
   async visitor(name, { open = false, fragment = '', ...options } = {}) {
     const context = await this.browserOf(options);
     const page = await this.tab(context, fragment);
     await page.getByLabel('Your name').fill(name);
     await page.getByRole('button', { name: 'Start' }).click();
-    await reachable(page);
+    await page.getByRole('navigation').waitFor();
+    // On a phone only the first place says so.
+    if (fragment === '') await reachable(page);
     if (open) await openDoor(page);
     return page;
   }
@@ -91,7 +98,7 @@ export async function dial(page, link, how = 'Call') {
   await page.goto(`${new URL(page.url()).origin}/#/`);
   await page.getByLabel('Who do you want to call?').fill(link);
   await page.keyboard.press('Enter');
-  await page.getByRole('button', { name: how, exact: true }).click();
+  await page.getByRole('main').getByRole('button', { name: how, exact: true }).click();
 }
 
 export const press = (page, name) => page.getByRole('button', { name, exact: true }).click();
@@ -99,7 +106,8 @@ export const sees = (page, text) => page.getByText(text).locator('visible=true')
 export const talks = (page) => page.getByRole('timer').locator('visible=true').waitFor();
 
 /** How loud the other is in this page: the loudest 20 ms of what the element plays, until there is some. */
-export function hears(page) {
+export async function hears(page) {
+  await page.waitForFunction(() => document.querySelector('video.picture__main')?.srcObject?.getAudioTracks().length > 0);
   return page.evaluate(async () => {
     const video = document.querySelector('video.picture__main');
     const context = new AudioContext();

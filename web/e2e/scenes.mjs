@@ -75,6 +75,7 @@ export const SCENES = [
 /** What the page finds in its storage: somebody lives here, except where the scenery is a first visit. Once per context. */
 export function furnish(context) {
   return context.addInitScript(() => {
+    if (location.origin === 'null') return; // about:blank has none
     const first = /scene=(first|linking)/.test(location.search);
     localStorage.setItem('dsip.prefs', JSON.stringify({ settled: !first }));
   });

@@ -68,6 +68,7 @@ function Page() {
       return (
         <main class="opening" id="main">
           <div class="narrow stack">
+            <Mark size={56} />
             <h1>{t('error.title')}</h1>
             <Note kind="danger">{errorWords(now.code)}</Note>
             <button type="button" class="btn btn--primary" onClick={() => location.reload()}>

@@ -79,9 +79,8 @@ export const ringing = computed(() => calls.value.filter((call) => call.state ==
 /** The call one is in, or is placing. */
 export const current = computed(() => calls.value.find((call) => call.state !== 'incoming'));
 /** How many lines of the history are missed and newer than the last look at it. */
-export const seenHistoryAt = signal(Date.now());
 export const missed = computed(
-  () => history.value.filter((entry) => entry.missed && entry.endedAt > seenHistoryAt.value).length,
+  () => history.value.filter((entry) => entry.missed && entry.endedAt > prefs.value.sawHistory).length,
 );
 
 let client: Client | undefined;
@@ -491,5 +490,5 @@ export async function attempt(work: Promise<unknown>): Promise<boolean> {
 
 /** One was in the list of recent calls: what was missed is seen. */
 export function sawHistory(): void {
-  if (route.value.at === 'recents') seenHistoryAt.value = Date.now();
+  if (route.value.at === 'recents') prefer({ sawHistory: Date.now() });
 }

@@ -87,7 +87,7 @@ let requests: Request[] =
         },
         {
           introduction: '01J0000000000000000000000B',
-          identity: people.stranger,
+          identity: 'did:key:z6MkuBLrjSGt1PPADAvuv6rmvj4FfSAfffJotC6K8ZEorYmv',
           claimedName: '<b>Free</b> Prizes\u202E dtL',
           purpose: undefined,
           at: base - 26 * HOUR,
@@ -180,7 +180,7 @@ function picture(hue: number, width: number, height: number, kind: 'person' | 's
 interface Setting {
   readonly id?: string;
   readonly who: string;
-  readonly claimed?: string;
+  readonly claimed?: string | undefined;
   readonly state: Call['state'];
   readonly incoming?: boolean;
   readonly video?: boolean;
@@ -477,7 +477,7 @@ export const startPhone: StartPhone = async () => {
     },
     async call(whom) {
       if (scene === 'nomic') throw new DsipError('microphone-denied');
-      const call = new StageCall({ who: typeof whom === 'string' ? whom : whom.did, state: 'ringing' }) as Call;
+      const call = new StageCall(typeof whom === 'string' ? { who: whom, state: 'ringing' } : { who: whom.did, claimed: whom.claimedName, state: 'ringing' }) as Call;
       stage.calls = [call];
       stage.tell({ type: 'outgoing', call });
       if (scene === 'failing') {

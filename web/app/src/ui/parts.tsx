@@ -7,12 +7,15 @@ import { toast } from '../store.ts';
 import { basisWords, type BasisWords } from '../words.ts';
 import { Icon, type IconName } from './icon.tsx';
 
+/** Whether a view was drawn before: the browser itself reads out the first one. */
+let arrived = false;
+
 /** The heading of a view. It takes the focus when one arrives, so that screen readers say where one is. */
 export function Heading({ children, class: style }: { children: ComponentChildren; class?: string }) {
   const ref = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
-    // Not on the first face: the browser reads the page itself then.
-    if (document.activeElement !== document.body || history.length > 1) ref.current?.focus({ preventScroll: true });
+    if (arrived) ref.current?.focus({ preventScroll: true });
+    arrived = true;
   }, []);
   return (
     <h1 ref={ref} tabIndex={-1} class={style}>

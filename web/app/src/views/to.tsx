@@ -148,7 +148,10 @@ export function Ask({ who, name, onClose }: { who: Located; name: Named; onClose
           maxLength={280}
           autofocus
         />
-        <Field label={t('to.ask.token')} hint={t('to.ask.token.hint')} value={token} onInput={setToken} code />
+        <details class="more">
+          <summary>{t('to.ask.token.have')}</summary>
+          <Field label={t('to.ask.token')} hint={t('to.ask.token.hint')} value={token} onInput={setToken} code />
+        </details>
         <button type="submit" class="btn btn--primary btn--wide">
           {t('to.ask.send')}
         </button>

@@ -3,7 +3,7 @@
  * history means. Decides nothing.
  */
 import type { Basis, CallState, Contact, Did, ErrorCode, HistoryEntry, Party, Quality } from '@dsip/client';
-import { isolate, type Key, knows, t } from './i18n/index.ts';
+import { isolate, type Key, knows, plain, t } from './i18n/index.ts';
 
 /** Who somebody is to the reader. */
 export interface Named {
@@ -20,7 +20,8 @@ export function named(who: {
   readonly claimedName?: string | undefined;
 }): Named {
   if (who.contactName) return { name: who.contactName, claimed: false };
-  if (who.claimedName) return { name: who.claimedName, claimed: true };
+  const claim = plain(who.claimedName ?? '').trim();
+  if (claim) return { name: claim, claimed: true };
   return { name: shortDid(who.identity), claimed: false };
 }
 

@@ -35,6 +35,11 @@ function entry(over: Partial<HistoryEntry>): HistoryEntry {
 }
 
 describe('names', () => {
+  it('a claim turns nothing around it, and one of nothing is none', () => {
+    expect(named({ identity: alice, claimedName: 'Free\u202e seziP\u0007' })).toEqual({ name: 'Free seziP', claimed: true });
+    expect(named({ identity: alice, claimedName: '\u202e ' })).toEqual({ name: shortDid(alice), claimed: false });
+  });
+
   it('the owner’s word goes before the claim, the claim before the key', () => {
     expect(named({ identity: alice, contactName: 'Ali', claimedName: 'Alice' })).toEqual({ name: 'Ali', claimed: false });
     expect(named({ identity: alice, claimedName: 'Alice' })).toEqual({ name: 'Alice', claimed: true });

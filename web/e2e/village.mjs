@@ -1,20 +1,20 @@
 // People with the web phone, and people with terminals, around a real node. What they do here they do as people would: by what
 // is written on the buttons.
 import { Town } from '../client/test/town.js';
-import { launch, YES } from './browser.mjs';
+import { DEVICES, launch, YES } from './browser.mjs';
 import { serve } from './serve.mjs';
 
 /** The village's certificate is nobody's but its own. */
 export const TRUSTING = ['--ignore-certificate-errors'];
 
 /** The page is the one that the node has in it, unless another bundle is to be tried. */
-const { DIST } = process.env;
+export const { DIST } = process.env;
 
 export class Village extends Town {
   async serve() {
     if (DIST !== undefined) this.site = await serve(DIST);
     this.origin = this.site?.origin ?? new URL(this.address.replace(/^wss/, 'https')).origin;
-    this.browser = await launch([YES, ...TRUSTING]);
+    this.browser = await launch([DEVICES, YES, ...TRUSTING]);
   }
 
   async end() {
@@ -81,17 +81,21 @@ export async function openDoor(page) {
   await page.goto(`${new URL(page.url()).origin}/#/`);
 }
 
-/** The link that the page shows. */
-export async function linkOf(page) {
+/** What a button copies. */
+export async function copied(page, button) {
   await page.evaluate(() => {
+    globalThis.copied = undefined;
     navigator.clipboard.writeText = async (text) => {
       globalThis.copied = text;
     };
   });
-  await page.getByRole('button', { name: 'Copy link' }).click();
+  await page.getByRole('button', { name: button }).click();
   await page.waitForFunction(() => globalThis.copied !== undefined);
-  return (await page.evaluate(() => globalThis.copied)).replace(/^https:[^#]*#/, '');
+  return page.evaluate(() => globalThis.copied);
 }
+
+/** The link that the page shows. */
+export const linkOf = async (page) => (await copied(page, 'Copy link')).replace(/^https:[^#]*#/, '');
 
 /** Looks somebody up by what was pasted, and presses Call. */
 export async function dial(page, link, how = 'Call') {

@@ -113,7 +113,7 @@ export function running(): Phone {
 }
 
 /** The phone, once it runs: views are drawn before it does. */
-async function ready(): Promise<Phone> {
+export async function ready(): Promise<Phone> {
   return starting ?? running();
 }
 

@@ -297,6 +297,7 @@ export const de = {
   'devices.default': 'Wie das System wählt',
   'devices.unnamed': 'Gerät {n}',
   'devices.level': 'Pegel des Mikrofons',
+  'devices.try': 'Mikrofon ausprobieren',
   'devices.test': 'Probeton abspielen',
   'devices.none.audioinput': 'Kein Mikrofon gefunden',
   'devices.none.videoinput': 'Keine Kamera gefunden',

@@ -293,6 +293,7 @@ export const en = {
   'devices.default': 'As the system chooses',
   'devices.unnamed': 'Device {n}',
   'devices.level': 'Microphone level',
+  'devices.try': 'Try the microphone',
   'devices.test': 'Play a test tone',
   'devices.none.audioinput': 'No microphone found',
   'devices.none.videoinput': 'No camera found',

@@ -271,19 +271,21 @@ export function Person({ did }: { did: string }) {
           onClose={close}
         />
       )}
-      {asks === 'rename' && <Rename did={did} before={contact?.name ?? claimed ?? ''} onClose={close} />}
+      {asks === 'rename' && (
+        <Rename did={did} title={contact ? t('person.rename') : t('to.add')} before={contact?.name ?? claimed ?? ''} onClose={close} />
+      )}
     </div>
   );
 }
 
-function Rename({ did, before, onClose }: { did: string; before: string; onClose: () => void }) {
+function Rename({ did, title, before, onClose }: { did: string; title: string; before: string; onClose: () => void }) {
   const [name, setName] = useState(before);
   const save = async (event: Event) => {
     event.preventDefault();
     if (await attempt(running().allow(did, name.trim() ? { name: name.trim() } : {}))) onClose();
   };
   return (
-    <Sheet title={t('person.rename')} onClose={onClose}>
+    <Sheet title={title} onClose={onClose}>
       <form class="stack stack--l" onSubmit={save}>
         <Field label={t('person.name')} hint={t('person.name.hint')} value={name} onInput={setName} maxLength={64} autofocus />
         <button type="submit" class="btn btn--primary btn--wide">

@@ -37,7 +37,17 @@ async function check({ page, seen, elsewhere }, scene, query) {
   await open(page, site.origin, scene, query);
   const overhang = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(overhang <= 0, `${scene.name} hangs over by ${overhang} px`);
-  const moving = await page.evaluate(() => document.getAnimations().filter((one) => one.playState === 'running').length);
+  const cut = await page.evaluate(() =>
+    [...document.querySelectorAll('.room:not(.room--away) button')]
+      .filter((button) => button.closest('dialog') === null)
+      .filter((button) => {
+        const { width, left, right, top, bottom } = button.getBoundingClientRect();
+        return width > 0 && (left < 0 || right > innerWidth || top < 0 || bottom > innerHeight);
+      })
+      .map((button) => button.textContent),
+  );
+  assert.deepEqual(cut, [], `${scene.name}: buttons beyond the edge`);
+  const moving = await page.evaluate(() => document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime > 1).length);
   assert.equal(moving, 0, `${scene.name} moves for who wants no motion`);
   await accessible(page, scene.name);
   assert.deepEqual(seen.filter((line) => !BROKEN_ON_PURPOSE.test(line)), [], `${scene.name}: errors`);
@@ -48,6 +58,7 @@ for (const [name, options, query] of [
   ['a phone, light', { viewport: SIZES.phone, colorScheme: 'light' }, ''],
   ['a desktop, dark', { viewport: SIZES.desktop, colorScheme: 'dark' }, ''],
   ['a small phone, dark, from right to left', { viewport: { width: 320, height: 640 }, colorScheme: 'dark' }, '&lang=qps-plocm'],
+  ['a phone held sideways, light', { viewport: { width: 844, height: 390 }, colorScheme: 'light' }, ''],
   ['a desktop, light, German', { viewport: SIZES.desktop, colorScheme: 'light', locale: 'de-DE' }, ''],
 ]) {
   describe(`the page on ${name}`, () => {

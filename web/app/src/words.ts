@@ -51,10 +51,14 @@ export interface BasisWords {
   readonly text: string;
 }
 
-/** The basis in words. In the address book is the owner's own doing; a domain is a third party's; otherwise a bare key. */
-export function basisWords(basis: Basis | undefined, known: boolean): BasisWords {
+/**
+ * The basis in words. In the address book is the owner's own doing; a domain is a third party's; otherwise a bare key. While
+ * nobody has signed anything, a domain has not been `proved` either.
+ */
+export function basisWords(basis: Basis | undefined, known: boolean, proved = true): BasisWords {
   if (basis?.kind === 'domain' && basis.domain !== undefined) {
-    return { look: known ? 'known' : 'domain', text: t('basis.domain', { domain: isolate(basis.domain) }) };
+    const text = t(proved ? 'basis.domain' : 'basis.domain.unproved', { domain: isolate(basis.domain) });
+    return { look: known ? 'known' : 'domain', text };
   }
   if (basis?.kind === 'gateway') {
     return { look: 'unknown', text: t('basis.gateway', { text: isolate(basis.text) }) };

@@ -75,6 +75,10 @@ describe('the basis of trust', () => {
     for (const text of Object.values(en)) expect(text).not.toMatch(/[✓✔☑✅]/u);
   });
 
+  it('a domain is not called verified before anybody has signed', () => {
+    expect(basisWords(basisOf('did:web:clinic.example'), false, false)).toEqual({ look: 'domain', text: 'Rests on the domain \u2068clinic.example\u2069' });
+  });
+
   it('a gateway’s word does not make anybody known', () => {
     const basis = { kind: 'gateway', domain: undefined, text: 'Gateway attested by pstn.example · no attestation' } as const;
     expect(basisWords(basis, true).look).toBe('unknown');

@@ -127,7 +127,7 @@ function party(who: string, claimedName: string | undefined): Party {
   const contact = contacts.find((each) => each.identity === who);
   return {
     identity: who,
-    device: who,
+    device: 'did:key:z6MknGc3ocHs3zdPiJbnaaqDi58NGb4pk1Sp9WxWufuXSdxf',
     claimedName,
     contactName: contact?.name,
     known: contact !== undefined,
@@ -472,7 +472,7 @@ export const startPhone: StartPhone = async () => {
         did,
         alias: target.includes('@') ? target : undefined,
         claimedName: name && decodeURIComponent(name),
-        places: [{ address: { uri: 'wss://node.example/dsip' }, source: 'link' }],
+        places: [{ address: { uri: 'wss://node.example/dsip' }, source: did.startsWith('did:web:') ? 'document' : 'link' }],
       };
     },
     async call(whom) {

@@ -102,6 +102,8 @@ export const de = {
   'to.added': '{name} ist jetzt unter deinen Personen',
   'to.calledBy': 'Im Link steht der Name {name}',
   'to.alias': 'Gefunden als {alias}',
+  'to.undocumented':
+    'Das Dokument dieser Domain war nicht zu lesen oder nennt keinen Knoten. Lässt ihr Server Seiten es nicht lesen, ist im Browser nichts von dort zu prüfen; die Befehlszeile kann es.',
   'to.self': 'Das ist dein eigener Code',
   'to.self.hint': 'Gib ihn jemand anderem, dann kann er dich anrufen.',
   'to.notFound': 'Niemand gefunden',
@@ -110,9 +112,10 @@ export const de = {
   'who.claims': 'Der Name ist eine eigene Angabe',
   'who.you': 'Du',
   'basis.contact': 'Unter deinen Personen',
-  'basis.self': 'Selbst gemachter Schlüssel; niemand bürgt für den Namen',
+  'basis.self': 'Selbst gemachter Schlüssel; Name ungeprüft',
   'basis.self.contact': 'Der Schlüssel, den du kennst',
   'basis.domain': 'Domain geprüft: {domain}',
+  'basis.domain.unproved': 'Beruht auf der Domain {domain}',
   'basis.gateway': 'Aus dem Telefonnetz: {text}',
   'basis.other': 'Ungewöhnliche Identität: {text}',
   'basis.claimed': '„{name}“',
@@ -510,6 +513,6 @@ export const de = {
   'reason.transport.rate-limited': 'Zu viele Versuche. Warte ein wenig.',
   'reason.transport': 'Der Anruf kam nicht durch.',
   'reason.gateway': 'Das Telefonnetz hat nicht verbunden.',
-  'reason.unreachable': 'Gerade nicht erreichbar: keiner der Orte, an denen man sie sonst findet, antwortet.',
+  'reason.unreachable': 'Gerade nicht erreichbar: keiner der Orte, an denen man sie sonst findet, antwortet. Ein Knoten mit selbst gemachtem Zertifikat ist für Browser nicht erreichbar.',
   'reason.other': 'Der Anruf endete ({reason}).',
 } as const satisfies Catalogue;

@@ -99,6 +99,8 @@ export const en = {
   'to.added': '{name} is in your people',
   'to.calledBy': 'The link calls them {name}',
   'to.alias': 'Found as {alias}',
+  'to.undocumented':
+    'This domain’s document could not be read, or names no node. If its host does not let pages read it, nothing from there can be verified in a browser; the command line can.',
   'to.self': 'This is your own code',
   'to.self.hint': 'Give it to somebody else, and they can call you.',
   'to.notFound': 'Nobody found',
@@ -110,6 +112,7 @@ export const en = {
   'basis.self': 'Self-made key; nobody vouches for the name',
   'basis.self.contact': 'The key you know them by',
   'basis.domain': 'Domain verified: {domain}',
+  'basis.domain.unproved': 'Rests on the domain {domain}',
   'basis.gateway': 'From the telephone network: {text}',
   'basis.other': 'Unusual identity: {text}',
   'basis.claimed': '“{name}”',
@@ -492,7 +495,7 @@ export const en = {
   'reason.transport.rate-limited': 'Too many attempts. Wait a little.',
   'reason.transport': 'The call did not get through.',
   'reason.gateway': 'The telephone network did not put it through.',
-  'reason.unreachable': 'They cannot be reached right now: none of the places where they are usually found answers.',
+  'reason.unreachable': 'They cannot be reached right now: none of the places where they are usually found answers. A node with a certificate of its own making is out of reach for browsers.',
   'reason.other': 'The call ended ({reason}).',
 } as const;
 

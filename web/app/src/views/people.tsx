@@ -71,7 +71,7 @@ function ContactRow({ contact }: { contact: Contact }) {
     <PersonRow
       id={contact.identity}
       who={who}
-      sub={<span>{basisWords(basisOf(contact.identity), true).text}</span>}
+      sub={<span>{basisWords(basisOf(contact.identity), true, false).text}</span>}
       href={write({ at: 'person', did: contact.identity })}
       end={contact.blocked ? undefined : <CallButton id={contact.identity} name={who.name} />}
     />
@@ -188,7 +188,7 @@ export function Person({ did }: { did: string }) {
         <h2 class="display" dir="auto">
           <Name who={who} />
         </h2>
-        <BasisChip basis={basisOf(did)} known={contact !== undefined} />
+        <BasisChip basis={basisOf(did)} known={contact !== undefined} proved={false} />
         {contact?.name && claimed && claimed !== contact.name && (
           <p class="small muted">{t('to.calledBy', { name: isolate(claimed) })}</p>
         )}

@@ -77,12 +77,15 @@ function Callee({ who, target, asks }: { who: Located; target: string; asks: boo
       <h2 class="display" dir="auto">
         <Name who={name} />
       </h2>
-      <BasisChip basis={basisOf(who.did)} known={contact !== undefined} />
+      <BasisChip basis={basisOf(who.did)} known={contact !== undefined} proved={false} />
       {name.claimed && <p class="small muted">{t('to.calledBy', { name: isolate(name.name) })}</p>}
       {who.alias && <p class="small muted">{t('to.alias', { alias: isolate(who.alias) })}</p>}
       <p class="mono muted" dir="ltr">
         {who.did}
       </p>
+      {who.did.startsWith('did:web:') && !who.places.some(({ source }) => source === 'document') && (
+        <Note kind="warn">{t('to.undocumented')}</Note>
+      )}
       {contact?.blocked && <Note kind="warn">{t('person.blocked')}</Note>}
       {state === 'waiting' && <Note live>{t('to.asked')}</Note>}
       {state === 'granted' && (

@@ -47,6 +47,16 @@ async function check({ page, seen, elsewhere }, scene, query) {
       .map((button) => button.textContent),
   );
   assert.deepEqual(cut, [], `${scene.name}: buttons beyond the edge`);
+  const covered = await page.evaluate(() =>
+    [...document.querySelectorAll('.room:not(.room--away) :is(.controls, .room__actions) button')]
+      .filter(() => document.querySelector('dialog[open]') === null)
+      .filter((button) => {
+        const { left, top, width, height } = button.getBoundingClientRect();
+        return width > 0 && !button.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+      })
+      .map((button) => button.textContent),
+  );
+  assert.deepEqual(covered, [], `${scene.name}: buttons under something`);
   const moving = await page.evaluate(() => document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime > 1).length);
   assert.equal(moving, 0, `${scene.name} moves for who wants no motion`);
   await accessible(page, scene.name);

@@ -293,6 +293,7 @@ class StageCall extends Cast {
     this.#changed();
   }
   async shareScreen() {
+    if (scene === 'noscreen') throw new DsipError('screen-denied');
     this.#changed();
   }
   setMuted(muted: boolean) {
@@ -345,6 +346,7 @@ const CALLS: Readonly<Record<string, Setting>> = {
     quality: { level: 'poor', reason: 'loss', mos: 2.3, loss: 0.09, path: 'relayed' },
     over: { muted: true },
   },
+  noscreen: { who: people.nadia, state: 'talking' },
   video: { who: people.ines, state: 'talking', video: true },
   screen: { who: people.ines, state: 'talking', video: true, theirScreen: true },
   captions: { who: people.ines, state: 'talking', video: true },
@@ -492,6 +494,7 @@ export const startPhone: StartPhone = async () => {
       return call;
     },
     async introduce() {
+      if (scene === 'unasked') throw new DsipError('refused');
       return '01J0000000000000000000INTRO';
     },
     requests: async () => requests,

@@ -70,7 +70,17 @@ export class Village extends Town {
   }
 }
 
-export const reachable = (page) => page.getByText('Reachable').locator('visible=true').first().waitFor();
+/** Waits for what is to be seen, or says what is seen instead. */
+async function see(page, locator) {
+  try {
+    await locator.locator('visible=true').first().waitFor();
+  } catch (error) {
+    error.message += `\nThe page says:\n${await page.locator('body').innerText()}\nIts console: ${page.wrong.join('\n')}`;
+    throw error;
+  }
+}
+
+export const reachable = (page) => see(page, page.getByText('Reachable'));
 
 /** Whoever wants may call: switched in the settings, as a person would. */
 export async function openDoor(page) {
@@ -106,8 +116,8 @@ export async function dial(page, link, how = 'Call') {
 }
 
 export const press = (page, name) => page.getByRole('button', { name, exact: true }).click();
-export const sees = (page, text) => page.getByText(text).locator('visible=true').first().waitFor();
-export const talks = (page) => page.getByRole('timer').locator('visible=true').waitFor();
+export const sees = (page, text) => see(page, page.getByText(text));
+export const talks = (page) => see(page, page.getByRole('timer'));
 
 /** How loud the other is in this page: the loudest 20 ms of what the element plays, until there is some. */
 export async function hears(page) {

@@ -18,11 +18,13 @@ export const SCENES = [
   { name: 'home-unreachable', scene: 'unreachable' },
   { name: 'home-clock', scene: 'clock' },
   { name: 'home-replaced', scene: 'replaced' },
+  { name: 'code', scene: 'home', hash: '#/code' },
   { name: 'scan', scene: 'home', act: press('Scan a code') },
   { name: 'to', scene: 'home', hash: `#${bob}` },
   { name: 'to-domain', scene: 'home', hash: '#/to/front-desk%40clinic.example' },
   { name: 'to-nobody', scene: 'home', hash: '#/to/nothing' },
   { name: 'ask', scene: 'home', hash: `#${bob}`, act: press('Ask to be let in') },
+  { name: 'ask-failed', scene: 'unasked', hash: `#${bob}`, act: then(press('Ask to be let in'), press('Send request'), async (page) => page.getByText('That is not possible right now.').waitFor()) },
   { name: 'people', scene: 'home', hash: '#/people' },
   { name: 'people-empty', scene: 'empty', hash: '#/people' },
   { name: 'person', scene: 'home', hash: '#/person/did%3Akey%3Az6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH' },
@@ -66,6 +68,7 @@ export const SCENES = [
   { name: 'call-elsewhere', scene: 'elsewhere' },
   { name: 'call-wants', scene: 'wants' },
   { name: 'call-waiting', scene: 'waiting' },
+  { name: 'call-toast', scene: 'noscreen', act: then(press('More'), press('Share screen'), async (page) => page.getByText('The screen was not shared.').waitFor()) },
   { name: 'call-bar', scene: 'talking', act: press('Minimise') },
   { name: 'failed', scene: 'failing', hash: `#${bob}`, act: press('Call') },
   { name: 'strict', scene: 'strict', hash: `#${bob}`, act: press('Call') },
@@ -75,6 +78,7 @@ export const SCENES = [
 /** What the page finds in its storage: somebody lives here, except where the scenery is a first visit. Once per context. */
 export function furnish(context) {
   return context.addInitScript(() => {
+    if (location.origin === 'null') return; // about:blank has none
     const first = /scene=(first|linking)/.test(location.search);
     localStorage.setItem('dsip.prefs', JSON.stringify({ settled: !first }));
   });

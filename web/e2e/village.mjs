@@ -1,17 +1,20 @@
 // People with the web phone, and people with terminals, around a real node. What they do here they do as people would: by what
 // is written on the buttons.
 import { Town } from '../client/test/town.js';
-import { launch } from './browser.mjs';
+import { DEVICES, launch, YES } from './browser.mjs';
 import { serve } from './serve.mjs';
 
-/** The bundle under test; the one in the tree unless told otherwise. */
-const DIST = process.env.DIST ?? new URL('../dist', import.meta.url).pathname;
+/** The village's certificate is nobody's but its own. */
+export const TRUSTING = ['--ignore-certificate-errors'];
+
+/** The page is the one that the node has in it, unless another bundle is to be tried. */
+export const { DIST } = process.env;
 
 export class Village extends Town {
   async serve() {
-    this.site = await serve(DIST);
-    this.origin = this.site.origin;
-    this.browser = await launch(['--ignore-certificate-errors']);
+    if (DIST !== undefined) this.site = await serve(DIST);
+    this.origin = this.site?.origin ?? new URL(this.address.replace(/^wss/, 'https')).origin;
+    this.browser = await launch([DEVICES, YES, ...TRUSTING]);
   }
 
   async end() {
@@ -20,12 +23,14 @@ export class Village extends Town {
     await super.end();
   }
 
-  /** Somebody's browser, before the first visit. The page is not served by the node here, so it is told which one is its own. */
+  /** Somebody's browser, before the first visit. A page that no node served is told which one is its own. */
   async browserOf(options = {}) {
     const context = await this.browser.newContext({ ignoreHTTPSErrors: true, locale: 'en-GB', viewport: { width: 390, height: 844 }, ...options });
     await context.addInitScript((node) => {
-      const stored = JSON.parse(localStorage.getItem('dsip.prefs') ?? '{}');
-      localStorage.setItem('dsip.prefs', JSON.stringify({ ...stored, node }));
+      if (node !== undefined) {
+        const stored = JSON.parse(localStorage.getItem('dsip.prefs') ?? '{}');
+        localStorage.setItem('dsip.prefs', JSON.stringify({ ...stored, node }));
+      }
       // How often something was made to sound in this tab.
       globalThis.struck = 0;
       const { createOscillator } = BaseAudioContext.prototype;
@@ -33,7 +38,7 @@ export class Village extends Town {
         globalThis.struck++;
         return createOscillator.call(this);
       };
-    }, this.address);
+    }, this.site && this.address);
     return context;
   }
 
@@ -51,19 +56,31 @@ export class Village extends Town {
     return page;
   }
 
-  /** Somebody on a first visit: a name, and done. Reachable when this returns. */
+  /** Somebody on a first visit: a name, and done. Without a fragment, reachable when this returns. */
   async visitor(name, { open = false, fragment = '', ...options } = {}) {
     const context = await this.browserOf(options);
     const page = await this.tab(context, fragment);
     await page.getByLabel('Your name').fill(name);
     await page.getByRole('button', { name: 'Start' }).click();
-    await reachable(page);
+    await page.getByRole('navigation').waitFor();
+    // On a phone only the first place says so.
+    if (fragment === '') await reachable(page);
     if (open) await openDoor(page);
     return page;
   }
 }
 
-export const reachable = (page) => page.getByText('Reachable').locator('visible=true').first().waitFor();
+/** Waits for what is to be seen, or says what is seen instead. */
+async function see(page, locator) {
+  try {
+    await locator.locator('visible=true').first().waitFor();
+  } catch (error) {
+    error.message += `\nThe page says:\n${await page.locator('body').innerText()}\nIts console: ${page.wrong.join('\n')}`;
+    throw error;
+  }
+}
+
+export const reachable = (page) => see(page, page.getByText('Reachable'));
 
 /** Whoever wants may call: switched in the settings, as a person would. */
 export async function openDoor(page) {
@@ -74,32 +91,37 @@ export async function openDoor(page) {
   await page.goto(`${new URL(page.url()).origin}/#/`);
 }
 
-/** The link that the page shows. */
-export async function linkOf(page) {
+/** What a button copies. */
+export async function copied(page, button) {
   await page.evaluate(() => {
+    globalThis.copied = undefined;
     navigator.clipboard.writeText = async (text) => {
       globalThis.copied = text;
     };
   });
-  await page.getByRole('button', { name: 'Copy link' }).click();
+  await page.getByRole('button', { name: button }).click();
   await page.waitForFunction(() => globalThis.copied !== undefined);
-  return (await page.evaluate(() => globalThis.copied)).replace(/^https:[^#]*#/, '');
+  return page.evaluate(() => globalThis.copied);
 }
+
+/** The link that the page shows. */
+export const linkOf = async (page) => (await copied(page, 'Copy link')).replace(/^https:[^#]*#/, '');
 
 /** Looks somebody up by what was pasted, and presses Call. */
 export async function dial(page, link, how = 'Call') {
   await page.goto(`${new URL(page.url()).origin}/#/`);
   await page.getByLabel('Who do you want to call?').fill(link);
   await page.keyboard.press('Enter');
-  await page.getByRole('button', { name: how, exact: true }).click();
+  await page.getByRole('main').getByRole('button', { name: how, exact: true }).click();
 }
 
 export const press = (page, name) => page.getByRole('button', { name, exact: true }).click();
-export const sees = (page, text) => page.getByText(text).locator('visible=true').first().waitFor();
-export const talks = (page) => page.getByRole('timer').locator('visible=true').waitFor();
+export const sees = (page, text) => see(page, page.getByText(text));
+export const talks = (page) => see(page, page.getByRole('timer'));
 
 /** How loud the other is in this page: the loudest 20 ms of what the element plays, until there is some. */
-export function hears(page) {
+export async function hears(page) {
+  await page.waitForFunction(() => document.querySelector('video.picture__main')?.srcObject?.getAudioTracks().length > 0);
   return page.evaluate(async () => {
     const video = document.querySelector('video.picture__main');
     const context = new AudioContext();

@@ -40,7 +40,8 @@ function Place() {
     case 'person':
       return <Person key={at.did} did={at.did} />;
     case 'to':
-      return <To key={at.target} target={at.target} />;
+    case 'ask':
+      return <To key={at.target} target={at.target} asks={at.at === 'ask'} />;
     case 'settings':
       return <Lazy of={settings} pick="Settings" props={{ section: at.section }} />;
   }
@@ -67,6 +68,7 @@ function Page() {
       return (
         <main class="opening" id="main">
           <div class="narrow stack">
+            <Mark size={56} />
             <h1>{t('error.title')}</h1>
             <Note kind="danger">{errorWords(now.code)}</Note>
             <button type="button" class="btn btn--primary" onClick={() => location.reload()}>

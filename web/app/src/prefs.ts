@@ -17,6 +17,8 @@ export interface Prefs {
   readonly captions: boolean;
   /** Somebody lives here: the page need not wait for the database to know which face to show first. */
   readonly settled: boolean;
+  /** When the list of calls was last looked at, in Unix milliseconds: what was missed before is seen. */
+  readonly sawHistory: number;
 }
 
 const KEY = 'dsip.prefs';
@@ -30,6 +32,7 @@ export const DEFAULTS: Prefs = {
   node: '',
   captions: true,
   settled: false,
+  sawHistory: 0,
 };
 
 /** Reads what was stored; whatever does not fit is as if it had never been stored. */
@@ -53,6 +56,7 @@ export function parse(text: string | null): Prefs {
     node: typeof from.node === 'string' ? from.node : '',
     captions: flag('captions'),
     settled: flag('settled'),
+    sawHistory: typeof from.sawHistory === 'number' ? from.sawHistory : 0,
   };
 }
 

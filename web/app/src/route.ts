@@ -16,6 +16,8 @@ export type Route =
   | { readonly at: 'person'; readonly did: string }
   /** Somebody to call perhaps: a DID, alias or link, as it was given. */
   | { readonly at: 'to'; readonly target: string }
+  /** The same, about to be asked for leave to call. */
+  | { readonly at: 'ask'; readonly target: string }
   | { readonly at: 'settings'; readonly section: Section | undefined };
 
 /** Reads a fragment. A `dsip:` link in it is somebody to call, which needs a press; what makes no sense is home. */
@@ -35,7 +37,8 @@ export function read(fragment: string): Route {
     case 'person':
       return argument ? { at: 'person', did: argument } : { at: 'people' };
     case 'to':
-      return argument ? { at: 'to', target: argument } : { at: 'home' };
+    case 'ask':
+      return argument ? { at: place, target: argument } : { at: 'home' };
     case 'settings':
       return { at: 'settings', section: SECTIONS.find((known) => known === argument) };
     default:
@@ -51,7 +54,8 @@ export function write(to: Route): string {
     case 'person':
       return `#/person/${encodeURIComponent(to.did)}`;
     case 'to':
-      return `#/to/${encodeURIComponent(to.target)}`;
+    case 'ask':
+      return `#/${to.at}/${encodeURIComponent(to.target)}`;
     case 'settings':
       return to.section === undefined ? '#/settings' : `#/settings/${to.section}`;
     default:

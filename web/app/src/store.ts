@@ -54,7 +54,7 @@ export interface Toast {
 export const stage = signal<Stage>(prefs.value.settled ? { is: 'opening' } : { is: 'welcome' });
 export const profile = signal<Profile | undefined>(undefined);
 export const presence = signal<Presence>({ state: 'connecting' });
-/** Calls that are not over. A new array after each change of any of them, so that views draw again. */
+/** Calls that are not over, as they stand: new ones after each change of any of them, see {@link standing}. */
 export const calls = signal<readonly Call[]>([]);
 /** The call that just ended, until its last picture is put away. */
 export const lastCall = signal<Call | undefined>(undefined);
@@ -79,14 +79,14 @@ export const ringing = computed(() => calls.value.filter((call) => call.state ==
 /** The call one is in, or is placing. */
 export const current = computed(() => calls.value.find((call) => call.state !== 'incoming'));
 /** How many lines of the history are missed and newer than the last look at it. */
-export const seenHistoryAt = signal(Date.now());
 export const missed = computed(
-  () => history.value.filter((entry) => entry.missed && entry.endedAt > seenHistoryAt.value).length,
+  () => history.value.filter((entry) => entry.missed && entry.endedAt > prefs.value.sawHistory).length,
 );
 
 let client: Client | undefined;
 let home: Home | undefined;
 let phone: Phone | undefined;
+let starting: Promise<Phone> | undefined;
 let opened: Promise<Home> | undefined;
 const introduced = new Map<string, Did>();
 
@@ -106,10 +106,15 @@ export function openHome(): Promise<Home> {
   return opened;
 }
 
-/** The running phone; throws if there is none. */
+/** The running phone; throws if there is none yet. */
 export function running(): Phone {
   if (phone === undefined) throw new Error('the phone does not run yet');
   return phone;
+}
+
+/** The phone, once it runs: views are drawn before it does. */
+export async function ready(): Promise<Phone> {
+  return starting ?? running();
 }
 
 /** Begins: opens the home, and starts the phone if somebody lives here. */
@@ -141,29 +146,35 @@ export async function create(name: string): Promise<void> {
 
 /** Starts the phone of whoever lives here. */
 export async function start(): Promise<void> {
+  starting ??= startPhone();
   stage.value = { is: 'phone' };
-  if (phone !== undefined) return;
+  await starting;
+  await Promise.all([refreshPeople(), refreshHistory(), refreshLinks()]);
+}
+
+async function startPhone(): Promise<Phone> {
   const lib = await library();
   const { node, publish, relayOnly } = prefs.value;
-  phone = await lib.startPhone(await openHome(), {
+  const started = await lib.startPhone(await openHome(), {
     ...(node ? { node: addressOf(node) } : {}),
     publish,
     iceTransportPolicy: relayOnly ? 'relay' : 'all',
   });
-  phone.onAny(hear);
+  phone = started;
+  started.onAny(hear);
   batch(() => {
-    if (phone === undefined) return;
-    presence.value = phone.presence;
-    policy.value = phone.policy;
-    calls.value = [...phone.calls];
+    presence.value = started.presence;
+    policy.value = started.policy;
+    showCalls();
   });
-  await Promise.all([refreshPeople(), refreshHistory(), refreshLinks()]);
+  return started;
 }
 
 /** Stops and starts again: another node, another way of media. */
 export async function restart(): Promise<void> {
   await phone?.stop();
   phone = undefined;
+  starting = undefined;
   presence.value = { state: 'connecting' };
   await start();
 }
@@ -247,17 +258,43 @@ function hear(event: PhoneEvent): void {
     default:
       break;
   }
-  calls.value = [...phone.calls];
+  showCalls();
   for (const id of alerts.keys()) {
     if (phone.callOf(id)?.state !== 'incoming') quieten(id);
   }
+}
+
+const followed = new WeakSet<Call>();
+
+/** Shows the calls as they stand, and again whenever one of them changes: its media do so without an event of the phone. */
+function showCalls(): void {
+  if (phone === undefined) return;
+  for (const call of phone.calls) {
+    if (followed.has(call)) continue;
+    followed.add(call);
+    call.onChange(showCalls);
+  }
+  calls.value = phone.calls.map(standing);
+}
+
+/**
+ * A call as it stands now. The client's object is the same for the whole call, while signals and views tell by identity whether
+ * something changed: to them each change is another object, through which the one call is reached.
+ */
+function standing(call: Call): Call {
+  return new Proxy(call, {
+    get(target, member) {
+      const value: unknown = Reflect.get(target, member, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 function introductionAnswered(introduction: string, outcome: 'granted' | 'refused'): void {
   const did = introduced.get(introduction);
   if (did === undefined) return;
   asked.value = new Map(asked.value).set(did, outcome);
-  const name = inSentence(named({ identity: did, contactName: contactOf(did)?.name }));
+  const name = inSentence(named({ identity: did, contactName: contactOf(did)?.name, claimedName: found.get(did)?.claimedName }));
   toast(
     t(outcome === 'granted' ? 'notify.granted' : 'notify.refused', { name }),
     outcome === 'granted' ? { label: t('to.call'), run: () => go({ at: 'to', target: did }) } : undefined,
@@ -333,9 +370,21 @@ export function contactOf(identity: Did): Contact | undefined {
   return contacts.value.find((contact) => contact.identity === identity);
 }
 
-/** Finds somebody by what was pasted, scanned or opened. */
+/** Who was found in this session: the way that a link showed must not be lost when they are called again by their DID alone. */
+const found = new Map<Did, Located>();
+
+/** Finds somebody by what was pasted, scanned or opened, or again. */
 export async function locate(target: string): Promise<Located> {
-  return running().locate(target.trim());
+  const who = await (await ready()).locate(target.trim());
+  const before = found.get(who.did);
+  const known = contactOf(who.did)?.places.map((address) => ({ address, source: 'link' as const })) ?? [];
+  const places = [...who.places];
+  for (const place of [...(before?.places ?? []), ...known]) {
+    if (!places.some(({ address }) => address.uri === place.address.uri)) places.push(place);
+  }
+  const all = { ...who, places, alias: who.alias ?? before?.alias, claimedName: who.claimedName ?? before?.claimedName };
+  found.set(who.did, all);
+  return all;
 }
 
 /** Calls. What cannot be done is said, with a way on where there is one. */
@@ -343,7 +392,7 @@ export async function call(whom: Located | Did, media: MediaChoice): Promise<voi
   lastCall.value = undefined;
   callOpen.value = true;
   try {
-    await running().call(whom, media);
+    await (await ready()).call(typeof whom === 'string' ? await locate(whom) : whom, media);
   } catch (error) {
     const code = codeOf(error);
     if (code.startsWith('camera-') && media.video) {
@@ -380,7 +429,7 @@ export async function accept(ringingCall: Call, media: MediaChoice): Promise<voi
 
 /** Asks somebody to be let in. */
 export async function introduce(whom: Located, purpose: string, contactToken: string): Promise<void> {
-  const id = await running().introduce(whom, {
+  const id = await (await ready()).introduce(whom, {
     ...(purpose ? { purpose } : {}),
     ...(contactToken ? { contactToken } : {}),
   });
@@ -441,5 +490,5 @@ export async function attempt(work: Promise<unknown>): Promise<boolean> {
 
 /** One was in the list of recent calls: what was missed is seen. */
 export function sawHistory(): void {
-  if (route.value.at === 'recents') seenHistoryAt.value = Date.now();
+  if (route.value.at === 'recents') prefer({ sawHistory: Date.now() });
 }

@@ -3,7 +3,7 @@
  * history means. Decides nothing.
  */
 import type { Basis, CallState, Contact, Did, ErrorCode, HistoryEntry, Party, Quality } from '@dsip/client';
-import { isolate, type Key, knows, t } from './i18n/index.ts';
+import { isolate, type Key, knows, plain, t } from './i18n/index.ts';
 
 /** Who somebody is to the reader. */
 export interface Named {
@@ -20,7 +20,8 @@ export function named(who: {
   readonly claimedName?: string | undefined;
 }): Named {
   if (who.contactName) return { name: who.contactName, claimed: false };
-  if (who.claimedName) return { name: who.claimedName, claimed: true };
+  const claim = plain(who.claimedName ?? '').trim();
+  if (claim) return { name: claim, claimed: true };
   return { name: shortDid(who.identity), claimed: false };
 }
 
@@ -50,10 +51,14 @@ export interface BasisWords {
   readonly text: string;
 }
 
-/** The basis in words. In the address book is the owner's own doing; a domain is a third party's; otherwise a bare key. */
-export function basisWords(basis: Basis | undefined, known: boolean): BasisWords {
+/**
+ * The basis in words. In the address book is the owner's own doing; a domain is a third party's; otherwise a bare key. While
+ * nobody has signed anything, a domain has not been `proved` either.
+ */
+export function basisWords(basis: Basis | undefined, known: boolean, proved = true): BasisWords {
   if (basis?.kind === 'domain' && basis.domain !== undefined) {
-    return { look: known ? 'known' : 'domain', text: t('basis.domain', { domain: isolate(basis.domain) }) };
+    const text = t(proved ? 'basis.domain' : 'basis.domain.unproved', { domain: isolate(basis.domain) });
+    return { look: known ? 'known' : 'domain', text };
   }
   if (basis?.kind === 'gateway') {
     return { look: 'unknown', text: t('basis.gateway', { text: isolate(basis.text) }) };

@@ -35,6 +35,11 @@ function entry(over: Partial<HistoryEntry>): HistoryEntry {
 }
 
 describe('names', () => {
+  it('a claim turns nothing around it, and one of nothing is none', () => {
+    expect(named({ identity: alice, claimedName: 'Free\u202e seziP\u0007' })).toEqual({ name: 'Free seziP', claimed: true });
+    expect(named({ identity: alice, claimedName: '\u202e ' })).toEqual({ name: shortDid(alice), claimed: false });
+  });
+
   it('the owner’s word goes before the claim, the claim before the key', () => {
     expect(named({ identity: alice, contactName: 'Ali', claimedName: 'Alice' })).toEqual({ name: 'Ali', claimed: false });
     expect(named({ identity: alice, claimedName: 'Alice' })).toEqual({ name: 'Alice', claimed: true });
@@ -68,6 +73,10 @@ describe('the basis of trust', () => {
     expect(domain.look).toBe('domain');
     expect(domain.text).toContain('clinic.example');
     for (const text of Object.values(en)) expect(text).not.toMatch(/[✓✔☑✅]/u);
+  });
+
+  it('a domain is not called verified before anybody has signed', () => {
+    expect(basisWords(basisOf('did:web:clinic.example'), false, false)).toEqual({ look: 'domain', text: 'Rests on the domain \u2068clinic.example\u2069' });
   });
 
   it('a gateway’s word does not make anybody known', () => {
@@ -115,6 +124,7 @@ describe('the address', () => {
   it('reads what it wrote', () => {
     for (const to of [
       { at: 'to', target: 'dsip:did:key:z6Mk?name=A/B&node=wss%3A%2F%2Fx' },
+      { at: 'ask', target: 'did:web:example.com' },
       { at: 'person', did: 'did:web:example.com:a%2Fb' },
       { at: 'settings', section: 'keys' },
       { at: 'requests' },

@@ -87,7 +87,7 @@ let requests: Request[] =
         },
         {
           introduction: '01J0000000000000000000000B',
-          identity: people.stranger,
+          identity: 'did:key:z6MkuBLrjSGt1PPADAvuv6rmvj4FfSAfffJotC6K8ZEorYmv',
           claimedName: '<b>Free</b> Prizes\u202E dtL',
           purpose: undefined,
           at: base - 26 * HOUR,
@@ -127,7 +127,7 @@ function party(who: string, claimedName: string | undefined): Party {
   const contact = contacts.find((each) => each.identity === who);
   return {
     identity: who,
-    device: who,
+    device: 'did:key:z6MknGc3ocHs3zdPiJbnaaqDi58NGb4pk1Sp9WxWufuXSdxf',
     claimedName,
     contactName: contact?.name,
     known: contact !== undefined,
@@ -180,7 +180,7 @@ function picture(hue: number, width: number, height: number, kind: 'person' | 's
 interface Setting {
   readonly id?: string;
   readonly who: string;
-  readonly claimed?: string;
+  readonly claimed?: string | undefined;
   readonly state: Call['state'];
   readonly incoming?: boolean;
   readonly video?: boolean;
@@ -293,6 +293,7 @@ class StageCall extends Cast {
     this.#changed();
   }
   async shareScreen() {
+    if (scene === 'noscreen') throw new DsipError('screen-denied');
     this.#changed();
   }
   setMuted(muted: boolean) {
@@ -345,6 +346,7 @@ const CALLS: Readonly<Record<string, Setting>> = {
     quality: { level: 'poor', reason: 'loss', mos: 2.3, loss: 0.09, path: 'relayed' },
     over: { muted: true },
   },
+  noscreen: { who: people.nadia, state: 'talking' },
   video: { who: people.ines, state: 'talking', video: true },
   screen: { who: people.ines, state: 'talking', video: true, theirScreen: true },
   captions: { who: people.ines, state: 'talking', video: true },
@@ -473,12 +475,12 @@ export const startPhone: StartPhone = async () => {
         alias: target.includes('@') ? target : undefined,
         aliasBy: target.includes('@') ? 'domain' : undefined,
         claimedName: name && decodeURIComponent(name),
-        places: [{ address: { uri: 'wss://node.example/dsip' }, source: 'link' }],
+        places: [{ address: { uri: 'wss://node.example/dsip' }, source: did.startsWith('did:web:') ? 'document' : 'link' }],
       };
     },
     async call(whom) {
       if (scene === 'nomic') throw new DsipError('microphone-denied');
-      const call = new StageCall({ who: typeof whom === 'string' ? whom : whom.did, state: 'ringing' }) as Call;
+      const call = new StageCall(typeof whom === 'string' ? { who: whom, state: 'ringing' } : { who: whom.did, claimed: whom.claimedName, state: 'ringing' }) as Call;
       stage.calls = [call];
       stage.tell({ type: 'outgoing', call });
       if (scene === 'failing') {
@@ -493,6 +495,7 @@ export const startPhone: StartPhone = async () => {
       return call;
     },
     async introduce() {
+      if (scene === 'unasked') throw new DsipError('refused');
       return '01J0000000000000000000INTRO';
     },
     requests: async () => requests,

@@ -51,9 +51,14 @@ export function fill(text: string, values: Values | undefined): string {
   });
 }
 
+/** Text without what turns the text around it, or is not to be seen at all. */
+export function plain(text: string): string {
+  return text.replace(/[\u202a-\u202e\u2066-\u2069\u0000-\u001f\u007f]/g, '');
+}
+
 /** Text of a stranger inside a sentence of ours: first-strong isolate, and nothing in it that could end the isolate. */
 export function isolate(text: string): string {
-  return `\u2068${text.replace(/[\u202a-\u202e\u2066-\u2069\u0000-\u001f\u007f]/g, '')}\u2069`;
+  return `\u2068${plain(text)}\u2069`;
 }
 
 /** Which language a browser's list of wishes comes to. */

@@ -11,6 +11,8 @@ export const updateWaits = signal(false);
 export type WorkerSays = { readonly say: 'decline'; readonly call: string } | { readonly say: 'show' };
 
 let registration: ServiceWorkerRegistration | undefined;
+/** The person pressed for the new version, in this tab. */
+let wanted = false;
 
 const SCRIPT = './sw.js';
 
@@ -41,6 +43,13 @@ async function start(hear: (says: WorkerSays) => void): Promise<void> {
     });
   };
   if (registration.waiting && navigator.serviceWorker.controller) updateWaits.value = true;
+  let controlled = navigator.serviceWorker.controller !== null;
+  navigator.serviceWorker.addEventListener('controllerchange', () => {
+    if (wanted) location.reload();
+    // Somebody pressed in another tab: here it is shown. The first worker of all replaces nothing.
+    else if (controlled) updateWaits.value = true;
+    controlled = true;
+  });
   watch(registration.installing);
   registration.addEventListener('updatefound', () => watch(registration?.installing ?? null));
   document.addEventListener('visibilitychange', () => {
@@ -50,8 +59,9 @@ async function start(hear: (says: WorkerSays) => void): Promise<void> {
 
 /** Uses the version that waits: the person pressed for it. */
 export function useUpdate(): void {
-  navigator.serviceWorker.addEventListener('controllerchange', () => location.reload(), { once: true });
-  registration?.waiting?.postMessage({ say: 'take-over' });
+  wanted = true;
+  if (registration?.waiting) registration.waiting.postMessage({ say: 'take-over' });
+  else location.reload();
 }
 
 /** Whether notifications can be shown, are refused, or could be asked for. */

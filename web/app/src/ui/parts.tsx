@@ -7,12 +7,15 @@ import { toast } from '../store.ts';
 import { basisWords, type BasisWords } from '../words.ts';
 import { Icon, type IconName } from './icon.tsx';
 
+/** Whether a view was drawn before: the browser itself reads out the first one. */
+let arrived = false;
+
 /** The heading of a view. It takes the focus when one arrives, so that screen readers say where one is. */
 export function Heading({ children, class: style }: { children: ComponentChildren; class?: string }) {
   const ref = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
-    // Not on the first face: the browser reads the page itself then.
-    if (document.activeElement !== document.body || history.length > 1) ref.current?.focus({ preventScroll: true });
+    if (arrived) ref.current?.focus({ preventScroll: true });
+    arrived = true;
   }, []);
   return (
     <h1 ref={ref} tabIndex={-1} class={style}>
@@ -102,6 +105,7 @@ export function Field(props: {
   placeholder?: string;
   maxLength?: number;
   rows?: number;
+  /** Gets the focus when the dialog around it opens. */
   autofocus?: boolean;
   hideLabel?: boolean;
   code?: boolean;
@@ -109,9 +113,6 @@ export function Field(props: {
 }) {
   const id = useId();
   const ref = useRef<HTMLInputElement & HTMLTextAreaElement>(null);
-  useEffect(() => {
-    if (props.autofocus) ref.current?.focus();
-  }, []);
   useEffect(() => {
     if (props.error) ref.current?.focus();
   }, [props.error]);
@@ -127,6 +128,7 @@ export function Field(props: {
     'aria-describedby': described || undefined,
     onInput: (event: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) => props.onInput(event.currentTarget.value),
     autocomplete: props.autocomplete ?? 'off',
+    autofocus: props.autofocus,
     ...(props.code ? { spellcheck: false, autocapitalize: 'off' as const, dir: 'ltr' as const } : {}),
   };
   return (
@@ -134,7 +136,7 @@ export function Field(props: {
       <label class={props.hideLabel ? 'sr' : 'field__label'} for={id}>
         {props.label}
       </label>
-      <div class="input-group">
+      <div class="input-group" dir={props.code ? 'ltr' : undefined}>
         {props.rows ? <textarea {...common} rows={props.rows} /> : <input {...common} {...({ type: props.type ?? 'text' } as { type: 'text' })} />}
         {props.end && <div class="input-group__end">{props.end}</div>}
       </div>
@@ -261,8 +263,8 @@ function Ripples({ icon }: { icon: IconName }) {
 const LOOKS: Readonly<Record<BasisWords['look'], IconName>> = { known: 'person', domain: 'globe', unknown: 'question' };
 
 /** On what basis somebody is believed (TRU-1): in words, with an icon that is not a tick. */
-export function BasisChip({ basis, known }: { basis: Basis | undefined; known: boolean }) {
-  const words = basisWords(basis, known);
+export function BasisChip({ basis, known, proved = true }: { basis: Basis | undefined; known: boolean; proved?: boolean }) {
+  const words = basisWords(basis, known, proved);
   return (
     <span class={`basis basis--${words.look}`}>
       <Icon name={LOOKS[words.look]} size={18} />

@@ -173,11 +173,14 @@ function Rings({ call }: { call: Call }) {
 
 /** Somebody calls during a call: shown at the top, not taking over. */
 function RingsMeanwhile({ call, now }: { call: Call; now: Call }) {
-  const { who, sentence } = useParty(call);
+  const { party, who, sentence } = useParty(call);
   return (
     <div class="meanwhile" role="alertdialog" aria-label={t('ring.incoming', { name: sentence })}>
       <Avatar id={call.identity} name={who.name} size={44} />
-      <p class="meanwhile__text">{t('ring.incoming', { name: sentence })}</p>
+      <div class="meanwhile__text">
+        <p>{t('ring.incoming', { name: sentence })}</p>
+        <BasisChip basis={party.basis} known={party.known} />
+      </div>
       <button type="button" class="btn btn--danger btn--small" onClick={() => void attempt(call.decline())}>
         {t('ring.decline')}
       </button>
@@ -246,7 +249,7 @@ function InCall({ call, away }: { call: Call; away: boolean }) {
 
       {panel === 'text' && call.text && <TextPanel text={call.text} name={sentence} onClose={() => setPanel('none')} />}
 
-      <Controls call={call} panel={panel} toggle={toggle} />
+      <Controls call={call} pictures={pictures} panel={panel} toggle={toggle} />
 
       {panel === 'more' && <More call={call} onClose={() => setPanel('none')} go={setPanel} />}
       {panel === 'details' && (
@@ -274,18 +277,23 @@ function State({ call }: { call: Call }) {
     );
   }
   const level = quality?.level ?? 'good';
+  const fine = level === 'good' || level === 'fair';
   return (
-    <p class="top__state">
-      <Elapsed since={call.answeredAt ?? call.startedAt} />
-      {quality && (
-        <span class={`quality quality--${level}`}>
-          <Bars level={level} />
-          <span class={level === 'good' || level === 'fair' ? 'sr' : ''} role="status">
-            {qualityWords(quality)}
+    <>
+      <p class="top__state">
+        <Elapsed since={call.answeredAt ?? call.startedAt} />
+        {quality && (
+          <span class={`quality quality--${level}`}>
+            <Bars level={level} />
           </span>
-        </span>
+        )}
+      </p>
+      {quality && (
+        <p class={fine ? 'sr' : `top__why quality--${level}`} role="status">
+          {qualityWords(quality)}
+        </p>
       )}
-    </p>
+    </>
   );
 }
 
@@ -384,7 +392,7 @@ function cameraOn(call: Call): boolean {
   return call.media.local.getVideoTracks().some((track) => track.enabled && track.readyState === 'live');
 }
 
-function Controls({ call, panel, toggle }: { call: Call; panel: Panel; toggle: (to: Panel) => void }) {
+function Controls({ call, pictures, panel, toggle }: { call: Call; pictures: boolean; panel: Panel; toggle: (to: Panel) => void }) {
   const talking = call.isHere && (call.state === 'talking' || call.state === 'interrupted');
   const camera = cameraOn(call);
   return (
@@ -400,7 +408,7 @@ function Controls({ call, panel, toggle }: { call: Call; panel: Panel; toggle: (
           />
           <Round
             icon={camera ? 'video' : 'videoOff'}
-            kind={camera ? 'soft' : 'on'}
+            kind={camera || !pictures ? 'soft' : 'on'}
             label={t(camera ? 'call.camera.off' : 'call.camera.on')}
             disabled={!talking}
             onClick={() => void attempt(call.setCamera(!camera))}
@@ -536,7 +544,7 @@ function Over({ call }: { call: Call }) {
             label={t('to.ask')}
             onClick={() => {
               close();
-              go({ at: 'to', target: call.identity });
+              go({ at: 'ask', target: call.identity });
             }}
           />
         ) : (

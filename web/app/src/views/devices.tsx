@@ -43,6 +43,8 @@ function Choice({ kind, label, devices, call }: { kind: Kind; label: string; dev
   const id = useId();
   const [list, setList] = useState<readonly MediaDeviceInfo[]>();
   const [chosen, setChosen] = useState(devices.preferred(kind) ?? '');
+  // In a call the microphone is open anyway; elsewhere nothing is opened before a press.
+  const [listens, setListens] = useState(call !== undefined);
   useEffect(() => {
     const refresh = () => void devices.list(kind).then(setList);
     refresh();
@@ -69,7 +71,17 @@ function Choice({ kind, label, devices, call }: { kind: Kind; label: string; dev
           </option>
         ))}
       </select>
-      {kind === 'audioinput' && <Level devices={devices} deviceId={chosen || undefined} />}
+      {kind === 'audioinput' &&
+        (listens ? (
+          <Level devices={devices} deviceId={chosen || undefined} />
+        ) : (
+          <div>
+            <button type="button" class="btn btn--quiet btn--small" onClick={() => setListens(true)}>
+              <Icon name="mic" size={20} />
+              {t('devices.try')}
+            </button>
+          </div>
+        ))}
       {kind === 'audiooutput' && (
         <div>
           <button type="button" class="btn btn--quiet btn--small" onClick={() => ringtone.chime(ringtone.INCOMING)}>

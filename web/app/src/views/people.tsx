@@ -71,7 +71,7 @@ function ContactRow({ contact }: { contact: Contact }) {
     <PersonRow
       id={contact.identity}
       who={who}
-      sub={<span>{basisWords(basisOf(contact.identity), true).text}</span>}
+      sub={<span>{basisWords(basisOf(contact.identity), true, false).text}</span>}
       href={write({ at: 'person', did: contact.identity })}
       end={contact.blocked ? undefined : <CallButton id={contact.identity} name={who.name} />}
     />
@@ -188,7 +188,7 @@ export function Person({ did }: { did: string }) {
         <h2 class="display" dir="auto">
           <Name who={who} />
         </h2>
-        <BasisChip basis={basisOf(did)} known={contact !== undefined} />
+        <BasisChip basis={basisOf(did)} known={contact !== undefined} proved={false} />
         {contact?.name && claimed && claimed !== contact.name && (
           <p class="small muted">{t('to.calledBy', { name: isolate(claimed) })}</p>
         )}
@@ -271,19 +271,21 @@ export function Person({ did }: { did: string }) {
           onClose={close}
         />
       )}
-      {asks === 'rename' && <Rename did={did} before={contact?.name ?? claimed ?? ''} onClose={close} />}
+      {asks === 'rename' && (
+        <Rename did={did} title={contact ? t('person.rename') : t('to.add')} before={contact?.name ?? claimed ?? ''} onClose={close} />
+      )}
     </div>
   );
 }
 
-function Rename({ did, before, onClose }: { did: string; before: string; onClose: () => void }) {
+function Rename({ did, title, before, onClose }: { did: string; title: string; before: string; onClose: () => void }) {
   const [name, setName] = useState(before);
   const save = async (event: Event) => {
     event.preventDefault();
     if (await attempt(running().allow(did, name.trim() ? { name: name.trim() } : {}))) onClose();
   };
   return (
-    <Sheet title={t('person.rename')} onClose={onClose}>
+    <Sheet title={title} onClose={onClose}>
       <form class="stack stack--l" onSubmit={save}>
         <Field label={t('person.name')} hint={t('person.name.hint')} value={name} onInput={setName} maxLength={64} autofocus />
         <button type="submit" class="btn btn--primary btn--wide">

@@ -1,15 +1,16 @@
 /** The frame around every place: navigation, how reachable one is, what is said at the edge. */
 import type { ComponentChildren } from 'preact';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { t } from '../i18n/index.ts';
 import { updateWaits, useUpdate } from '../platform/worker.ts';
 import { route, write } from '../route.ts';
-import { calls, current, dismiss, missed, presence, profile, requests, spoken, toasts } from '../store.ts';
+import { callOpen, calls, current, dismiss, lastCall, missed, presence, profile, requests, ringing, spoken, toasts } from '../store.ts';
 import { Avatar, Mark } from '../ui/avatar.tsx';
 import { Icon, type IconName } from '../ui/icon.tsx';
 import { Note } from '../ui/parts.tsx';
 
 const PLACES = [
-  { to: { at: 'home' }, label: 'nav.call', icon: 'phone', covers: ['home', 'code', 'to'] },
+  { to: { at: 'home' }, label: 'nav.call', icon: 'phone', covers: ['home', 'code', 'to', 'ask'] },
   { to: { at: 'recents' }, label: 'nav.recents', icon: 'clock', covers: ['recents'] },
   { to: { at: 'people' }, label: 'nav.people', icon: 'people', covers: ['people', 'person', 'requests'] },
   { to: { at: 'settings', section: undefined }, label: 'nav.settings', icon: 'cog', covers: ['settings'] },
@@ -117,12 +118,21 @@ function Trouble() {
 
 /** What is said at the edge, to eyes and to screen readers. */
 export function Edge() {
+  // Where a call fills the screen its buttons are below, and nothing may lie over them.
+  const shown = useRef<HTMLDivElement>(null);
+  // Above an open dialog too, and above whichever was opened last.
+  useLayoutEffect(() => {
+    if (toasts.value.length === 0 || !shown.current?.showPopover) return;
+    if (shown.current.matches(':popover-open')) shown.current.hidePopover();
+    shown.current.showPopover();
+  }, [toasts.value]);
+  const inCall = current.value ? callOpen.value : ringing.value.length > 0 || lastCall.value !== undefined;
   return (
     <>
       <div class="sr" role="status" aria-live="assertive">
         {spoken.value}
       </div>
-      <div class="toasts" role="region" aria-live="polite" aria-label={t('app.name')}>
+      <div ref={shown} popover="manual" class={inCall ? 'toasts toasts--call' : 'toasts'} role="region" aria-live="polite" aria-label={t('app.name')}>
         {updateWaits.value && calls.value.length === 0 && (
           <div class="toast">
             <span>{t('update.ready')}</span>

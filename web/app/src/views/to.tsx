@@ -12,7 +12,7 @@ import { basisOf, errorWords, inSentence, type Named, named } from '../words.ts'
 
 type Found = { readonly at: 'looking' } | { readonly at: 'here'; readonly who: Located } | { readonly at: 'nowhere'; readonly code: ErrorCode };
 
-export function To({ target }: { target: string }) {
+export function To({ target, asks }: { target: string; asks: boolean }) {
   const [found, setFound] = useState<Found>({ at: 'looking' });
   const [round, setRound] = useState(0);
   useEffect(() => {
@@ -47,13 +47,12 @@ export function To({ target }: { target: string }) {
           </Empty>
         </div>
       )}
-      {found.at === 'here' && <Callee who={found.who} />}
+      {found.at === 'here' && <Callee who={found.who} target={target} asks={asks} />}
     </div>
   );
 }
 
-function Callee({ who }: { who: Located }) {
-  const [asking, setAsking] = useState(false);
+function Callee({ who, target, asks }: { who: Located; target: string; asks: boolean }) {
   const contact = contactOf(who.did);
   const name = named({ identity: who.did, contactName: contact?.name, claimedName: who.claimedName });
   const sentence = inSentence(name);
@@ -78,12 +77,15 @@ function Callee({ who }: { who: Located }) {
       <h2 class="display" dir="auto">
         <Name who={name} />
       </h2>
-      <BasisChip basis={basisOf(who.did)} known={contact !== undefined} />
+      <BasisChip basis={basisOf(who.did)} known={contact !== undefined} proved={false} />
       {name.claimed && <p class="small muted">{t('to.calledBy', { name: isolate(name.name) })}</p>}
       {who.alias && <p class="small muted">{t(who.aliasBy === 'node' ? 'to.alias.node' : 'to.alias', { alias: isolate(who.alias) })}</p>}
       <p class="mono muted" dir="ltr">
         {who.did}
       </p>
+      {who.did.startsWith('did:web:') && !who.places.some(({ source }) => source === 'document') && (
+        <Note kind="warn">{t('to.undocumented')}</Note>
+      )}
       {contact?.blocked && <Note kind="warn">{t('person.blocked')}</Note>}
       {state === 'waiting' && <Note live>{t('to.asked')}</Note>}
       {state === 'granted' && (
@@ -119,12 +121,12 @@ function Callee({ who }: { who: Located }) {
             {t('person.details')}
           </button>
         )}
-        <button type="button" class="btn btn--quiet" onClick={() => setAsking(true)}>
+        <button type="button" class="btn btn--quiet" onClick={() => go({ at: 'ask', target }, 'replace')}>
           <Icon name="hand" size={20} />
           {t('to.ask')}
         </button>
       </div>
-      {asking && <Ask who={who} name={name} onClose={() => setAsking(false)} />}
+      {asks && <Ask who={who} name={name} onClose={() => go({ at: 'to', target }, 'replace')} />}
     </section>
   );
 }
@@ -149,7 +151,10 @@ export function Ask({ who, name, onClose }: { who: Located; name: Named; onClose
           maxLength={280}
           autofocus
         />
-        <Field label={t('to.ask.token')} hint={t('to.ask.token.hint')} value={token} onInput={setToken} code />
+        <details class="more">
+          <summary>{t('to.ask.token.have')}</summary>
+          <Field label={t('to.ask.token')} hint={t('to.ask.token.hint')} value={token} onInput={setToken} code />
+        </details>
         <button type="submit" class="btn btn--primary btn--wide">
           {t('to.ask.send')}
         </button>

@@ -5,7 +5,7 @@ import * as ringtone from '../../platform/ringtone.ts';
 import * as worker from '../../platform/worker.ts';
 import { prefer, prefs } from '../../prefs.ts';
 import { type Section, write } from '../../route.ts';
-import { attempt, openHome, policy, presence, profile, restart, running, toast } from '../../store.ts';
+import { attempt, calls, openHome, policy, presence, profile, ready, restart, running, toast } from '../../store.ts';
 import { Avatar } from '../../ui/avatar.tsx';
 import { Icon, type IconName } from '../../ui/icon.tsx';
 import { CopyButton, Field, Heading, Note, Segmented, Switch } from '../../ui/parts.tsx';
@@ -194,6 +194,8 @@ function CallSettings() {
           label={t('settings.relayOnly')}
           hint={t('settings.relayOnly.hint')}
           on={relayOnly}
+          // It begins the phone anew, and a call would end by that.
+          disabled={calls.value.length > 0}
           onChange={(on) => {
             prefer({ relayOnly: on });
             void attempt(restart());
@@ -209,7 +211,7 @@ function WakeSwitch() {
   const [key, setKey] = useState<Uint8Array<ArrayBuffer>>();
   const [on, setOn] = useState(false);
   useEffect(() => {
-    void running().wake.serverKey().then(setKey, () => undefined);
+    void ready().then((phone) => phone.wake.serverKey()).then(setKey, () => undefined);
     void worker.subscribed().then(setOn);
   }, []);
   const change = async (wanted: boolean) => {

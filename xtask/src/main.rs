@@ -72,7 +72,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "web",
         takes: "[--client] [--test]",
-        does: "the page that nodes serve, or the npm package alone; needs npm, --test a browser",
+        does: "the page that nodes serve, or the npm package alone; needs npm; --test tests both, in a browser",
         run: web::run,
     },
     Command { name: "bench", takes: "[NAME]", does: "measure; the table is docs/performance.md", run: suite::bench },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::shell::{Failure, Outcome, Run, cargo, has, is_ci, root, target};
-use crate::{chaos, check, net, rules};
+use crate::{chaos, check, net, rules, web};
 
 /// Everything that is fast: rules, worlds, corpora, loopback. Ends with the totals over all crates.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -165,6 +165,7 @@ pub(crate) fn ci(_: &[String]) -> Outcome {
         ("vectors", vectors(&[])),
         ("demo", demo(&[])),
         ("interop", interop(&[])),
+        ("web", web::run(&["--client".into(), "--test".into()])),
         ("net", net(&[])),
         ("chaos", chaos(&["--once".into()])),
     ];

@@ -35,18 +35,23 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let web = root().join("web");
     Run::new("npm", &["ci", "--no-audit", "--no-fund"]).within(&web).run()?;
     Run::new("npm", &["run", "build", "-w", "client"]).within(&web).run()?;
-    if test {
-        // Real nodes and terminals: the tests start the binary that is built.
-        crate::shell::cargo(&["build", "-p", "dsip", "--locked"]).run()?;
-        let binary = target().join("debug/dsip").display().to_string();
-        Run::new("npm", &["test", "-w", "client"]).within(&web).env("DSIP_BIN", &binary).run()?;
+    if !only_client {
+        Run::new("npm", &["run", "build", "-w", "app"]).within(&web).run()?;
+        std::fs::write(root().join(RECORD), format!("{}\n", fingerprint()?))?;
+        budget(&web.join("dist"))?;
     }
-    if only_client {
-        return Ok(());
+    if test { tests(&web) } else { Ok(()) }
+}
+
+/// The package and the page in a browser, with real nodes and terminals: those of the binary that is built, which holds the page.
+fn tests(web: &Path) -> Outcome {
+    crate::shell::cargo(&["build", "--workspace", "--locked"]).run()?;
+    let binary = target().join("debug/dsip").display().to_string();
+    Run::new("npm", &["run", "check", "-w", "app"]).within(web).run()?;
+    for package in ["app", "client", "e2e"] {
+        Run::new("npm", &["test", "-w", package]).within(web).env("DSIP_BIN", &binary).run()?;
     }
-    Run::new("npm", &["run", "build", "-w", "app"]).within(&web).run()?;
-    std::fs::write(root().join(RECORD), format!("{}\n", fingerprint()?))?;
-    budget(&web.join("dist"))
+    Ok(())
 }
 
 /// Whether the bundle in the tree was made of the sources beside it.

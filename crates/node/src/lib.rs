@@ -290,6 +290,7 @@ pub struct Node {
 impl Node {
     /// Starts a node; when this returns, everything listens.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
         let home = home::open(&config.home)?;
         let (tcp, udp) = listen(config.listen).await?;
         let at = tcp.local_addr().map_err(|source| StartError::Listen { at: config.listen.to_string(), source })?;

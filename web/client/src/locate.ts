@@ -34,7 +34,8 @@ export async function locate(target: string, node: NodeAddress): Promise<Located
     throw new DsipError("target-invalid", message);
   }
   const alias = isAlias ? text.toLowerCase() : undefined;
-  const link: wasm.PlainLink = alias === undefined ? readLink(text) : { did: await didOfAlias(alias, node), nodes: [], name: null };
+  const named = alias === undefined ? undefined : await didOfAlias(alias, node);
+  const link: wasm.PlainLink = named === undefined ? readLink(text) : { did: named.did, nodes: [], name: null };
   const { did } = link;
 
   const [document, records] = await Promise.all([fetchDocument(did), fetchRecords(did, node)]);
@@ -50,7 +51,7 @@ export async function locate(target: string, node: NodeAddress): Promise<Located
   if (document !== undefined) add("document", quietly(() => wasm.documentPlaces(did, document)));
   add("dht", quietly(() => wasm.recordPlaces(did, records, document)));
   add("link", link.nodes.map(({ uri, did: node }) => (node === null ? { uri } : { uri, did: node })));
-  return { did, alias, claimedName: link.name ?? undefined, places };
+  return { did, alias, aliasBy: named?.by, claimedName: link.name ?? undefined, places };
 }
 
 /** The document of a `did:web`, fetched from its own host and from nobody else (WPH-36). */
@@ -72,7 +73,7 @@ async function fetchRecords(did: Did, node: NodeAddress): Promise<readonly strin
 }
 
 /** WPH-35: WebFinger first, the node only where that gives nothing. */
-async function didOfAlias(alias: string, node: NodeAddress): Promise<Did> {
+async function didOfAlias(alias: string, node: NodeAddress): Promise<{ did: Did; by: "domain" | "node" }> {
   const unknown = new DsipError("target-unknown", `${alias} is not known; ask for a link instead`);
   const domain = alias.slice(alias.lastIndexOf("@") + 1);
   if (!/^[a-z0-9.-]+(:\d+)?$/.test(domain)) {
@@ -82,7 +83,7 @@ async function didOfAlias(alias: string, node: NodeAddress): Promise<Did> {
     try {
       const url = `https://${domain}/.well-known/webfinger?resource=${encodeURIComponent(`acct:${alias}`)}`;
       const did = didOfWebFinger(JSON.parse(await fetchText(url, FETCH_TIMEOUT, FETCH_LIMIT)) as unknown);
-      if (did !== undefined) return did;
+      if (did !== undefined) return { did, by: "domain" };
     } catch {
       // The node may find it in the DNS, or where a browser may not look.
     }
@@ -90,7 +91,7 @@ async function didOfAlias(alias: string, node: NodeAddress): Promise<Did> {
   try {
     const url = `${originOf(node.uri)}/dsip/v1/alias/${encodeURIComponent(alias)}`;
     const did = member(JSON.parse(await fetchText(url, FETCH_TIMEOUT, FETCH_LIMIT)) as unknown, "did");
-    if (typeof did === "string") return did;
+    if (typeof did === "string") return { did, by: "node" };
   } catch {
     throw unknown;
   }

@@ -4,6 +4,8 @@
 const REPLACED = 4002;
 /** What may wait to be sent on one link; a node that does not read is no use. */
 const BACKLOG = 1 << 20;
+/** WS-11: the largest frame, in bytes of UTF-8. */
+const CAP = 65_536;
 
 /** What a link reports. */
 export interface LinkListener {
@@ -37,9 +39,11 @@ export class Socket {
     };
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (this.#over) return;
-      if (typeof data === "string") return listener.frame(data);
       // WS-14
-      this.cut("a frame that is no text");
+      if (typeof data !== "string") return this.cut("a frame that is no text");
+      // WS-12; the status that it names is not for scripts to give.
+      if (isTooLarge(data)) return this.cut(`a frame of more than ${CAP} bytes`);
+      listener.frame(data);
     };
     socket.onclose = ({ code, reason }) => {
       const words = reason === "" ? `code ${code}` : reason;
@@ -76,4 +80,9 @@ export class Socket {
     this.#over = true;
     this.#listener.down(why, replaced);
   }
+}
+
+function isTooLarge(frame: string): boolean {
+  // Three bytes for each unit of UTF-16 at most, so that few frames have to be counted.
+  return frame.length > CAP || (3 * frame.length > CAP && new TextEncoder().encode(frame).length > CAP);
 }

@@ -260,6 +260,8 @@ export interface Located {
   readonly did: Did;
   /** The alias that led here. It names a document; the basis of trust says what that is worth. */
   readonly alias: string | undefined;
+  /** Who said whose alias it is: its domain, or only our node, which could name somebody else (WPH-35). To be shown before a call. */
+  readonly aliasBy: "domain" | "node" | undefined;
   /** What the link called them: a claim. */
   readonly claimedName: string | undefined;
   /** Where they can be dialled, best first. Empty means: only by our own node. */

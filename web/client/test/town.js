@@ -1,6 +1,8 @@
 // A node, people with browsers, people with terminals: real processes, real sockets, on loopback.
 
 import { execFileSync, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -76,7 +78,8 @@ export class Page {
       }
     });
     await new Promise((resolve) => this.server.listen(0, "127.0.0.1", resolve));
-    this.origin = `http://127.0.0.1:${this.server.address().port}`;
+    // A name, as passkeys belong to one.
+    this.origin = `http://localhost:${this.server.address().port}`;
     this.browser = await chromium.launch({
       executablePath: CHROMIUM,
       args: [
@@ -119,8 +122,9 @@ export class Town extends Page {
     const any = "127.0.0.1:0";
     const listen = ["--listen", `127.0.0.1:${this.port}`, "--dht-listen", any, "--stun-listen", any, "--turn-tcp", any, "--turn-tls", any];
     const named = ["--host", "localhost", "--domain", `localhost:${this.port}`, "--certificate", cert, "--key", key];
-    this.node = new Running(join(this.dir, "node"), ["node", ...listen, ...named, "--turn-allow-private"], { DSIP_LOG: "error" });
-    this.address = (await this.node.until("ready")).wss;
+    this.node = new Running(join(this.dir, "node"), ["node", ...listen, ...named, "--turn-allow-private", "--ca", cert, "--allow-private"], { DSIP_LOG: "error" });
+    const { wss, dht } = await this.node.until("ready");
+    [this.address, this.dht] = [wss, dht];
   }
 
   /** A terminal of somebody. */
@@ -193,13 +197,19 @@ export class Town extends Page {
   }
 }
 
-function freePort() {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
+/** A port that is free for TCP and for UDP. */
+async function freePort() {
+  for (;;) {
+    const tcp = createServer().listen(0, "127.0.0.1");
+    await once(tcp, "listening");
+    const { port } = tcp.address();
+    const udp = createSocket("udp4");
+    const isFree = await new Promise((resolve) => udp.once("error", () => resolve(false)).bind(port, "127.0.0.1", () => resolve(true)));
+    udp.close();
+    tcp.close();
+    await once(tcp, "close");
+    if (isFree) return port;
+  }
 }
 
 /** The root mean square of what a 16-bit WAV file holds, 0 to 1. */

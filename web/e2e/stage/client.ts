@@ -473,6 +473,7 @@ export const startPhone: StartPhone = async () => {
       return {
         did,
         alias: target.includes('@') ? target : undefined,
+        aliasBy: target.includes('@') ? 'domain' : undefined,
         claimedName: name && decodeURIComponent(name),
         places: [{ address: { uri: 'wss://node.example/dsip' }, source: did.startsWith('did:web:') ? 'document' : 'link' }],
       };

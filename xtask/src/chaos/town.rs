@@ -23,8 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How long the crowd may take to agree that nothing is missing.
 const SETTLING: Duration = Duration::from_secs(150);
 
-/// The library that gives one process another time, where Debian puts it.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// The library that gives one process another time, where Debian puts it on processors whose name is theirs in Rust, too.
+fn faketime() -> PathBuf {
+    PathBuf::from(format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH))
+}
 
 /// Everybody, and where they are.
 pub(super) const PLACES: [(&str, &str); 4] = [
@@ -170,7 +172,7 @@ impl Town {
 
     /// Whether clocks can be made to jump here.
     pub(super) fn has_clocks() -> bool {
-        Path::new(FAKETIME).exists()
+        faketime().exists()
     }
 
     /// Sets a clock so many seconds off.
@@ -365,7 +367,7 @@ impl Start<'_> {
         command.env("DSIP_LOG", std::env::var("DSIP_LOG").unwrap_or_else(|_| "info".into()));
         let clock = self.homes.join(format!("clock-{who}"));
         if clock.exists() && Town::has_clocks() {
-            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", clock);
+            command.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", clock);
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
         }
     }

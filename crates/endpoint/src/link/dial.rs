@@ -363,10 +363,11 @@ impl From<io::Error> for Failure {
 impl From<ConnectionError> for Failure {
     fn from(error: ConnectionError) -> Self {
         match error {
-            // RFC 9001, 4.8: 0x100 and the TLS alert; these are the alerts a client gives about a certificate.
+            // RFC 9001, 4.8: 0x100 and the TLS alert; these are the alerts a client gives about a certificate, the last one about
+            // a signature in it.
             ConnectionError::TransportError(error) => match u64::from(error.code) {
                 ALERT_ACCESS_DENIED => Self::WrongKey,
-                0x12a..=0x130 => Self::Untrusted(error.reason),
+                0x12a..=0x130 | 0x133 => Self::Untrusted(error.reason),
                 _ => Self::Other(error.to_string()),
             },
             other => Self::Other(other.to_string()),

@@ -20,6 +20,7 @@
 //! ```
 
 mod dial;
+pub mod framing;
 pub mod quic;
 mod target;
 pub mod ws;

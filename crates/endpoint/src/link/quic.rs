@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dsip_proto::wire::Ulid;
 use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream,
-    TransportConfig, VarInt, WriteError,
+    AckFrequencyConfig, Connection, ConnectionError, ReadError, RecvStream, SendStream, TransportConfig, VarInt,
+    WriteError,
 };
 use socket2::SockRef;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::framing::{self, Broken, Frame};
 use super::{Asker, Close, Closed, Command, Deliver, Heard, MAX_FRAME, MAX_QUESTIONS, Outgoing, Owed, Side, Stream};
 use crate::tls::QUIC_ALPN_MARKS;
 
@@ -54,9 +54,6 @@ const ACK_THRESHOLD: u32 = 9;
 /// Octets of packets that the system may hold for one socket until we come to read them. The usual 208 KiB are a few hundred
 /// packets: with that many devices on one socket a moment's delay loses some of each, and every loss costs a timeout.
 const SOCKET_BUFFER: usize = 4 << 20;
-
-/// What every stream begins with: the session's id, or zero on the control stream (QB-10). Frames follow (QB-11).
-const PREAMBLE: usize = 16;
 
 /// QUIC's own settings, for either end.
 #[must_use]
@@ -258,17 +255,7 @@ struct Early {
     written: usize,
 }
 
-/// What travels on a stream: an envelope, or with a peer that knows them (QB-60) a mark or its echo.
-#[derive(Debug, Clone)]
-enum Piece {
-    Text(Arc<str>),
-    Mark(u64),
-    Echo(u64),
-}
-
-/// What is read instead of a length before a mark and before an echo (QB-61). Neither is a length that QB-12 allows.
-const MARK: u32 = 0x8000_0000;
-const ECHO: u32 = 0x8000_0001;
+type Piece = Frame<Arc<str>>;
 
 /// One direction of one session, or of the control stream.
 struct Writer {
@@ -311,14 +298,7 @@ struct Reader {
 
 enum Read {
     Begun(Result<Stream, Fault>, SendStream, RecvStream),
-    Frame(u64, Result<Option<Arrived>, Fault>, RecvStream),
-}
-
-/// What a stream brought.
-enum Arrived {
-    Text(String),
-    Mark(u64),
-    Echo(u64),
+    Frame(u64, Result<Option<Frame<String>>, Fault>, RecvStream),
 }
 
 /// Why a stream is of no more use.
@@ -652,11 +632,11 @@ impl Streams {
                     self.unpark();
                 }
                 match arrived {
-                    Arrived::Text(text) => Ok(Some(Heard::Frame(text))),
+                    Frame::Text(text) => Ok(Some(Heard::Frame(text))),
                     // QB-12, unless both sides agreed on more.
-                    Arrived::Mark(_) | Arrived::Echo(_) if self.knows_marks() == Some(false) => Err(Close::TooLarge),
-                    Arrived::Mark(number) => Ok(Some(Heard::Asked(number.to_be_bytes().to_vec()))),
-                    Arrived::Echo(number) => {
+                    Frame::Mark(_) | Frame::Echo(_) if self.knows_marks() == Some(false) => Err(Close::TooLarge),
+                    Frame::Mark(number) => Ok(Some(Heard::Asked(number.to_be_bytes().to_vec()))),
+                    Frame::Echo(number) => {
                         for question in &mut self.questions {
                             question.marks.remove(&number);
                         }
@@ -732,109 +712,49 @@ async fn open(connection: Connection, stream: Stream, piece: Piece, is_first_fli
 }
 
 async fn begin(mut send: SendStream, recv: RecvStream, stream: Stream, piece: Piece) -> (Stream, Wrote) {
-    let session = match stream {
-        Stream::Control => 0,
-        Stream::Session(id) => id.to_bits(),
-    };
-    let first = [&session.to_be_bytes()[..], &piece.octets()].concat();
+    let first = [&framing::preamble(stream)[..], &piece.octets()].concat();
     match send.write_all(&first).await {
-        Ok(()) => (stream, Wrote::Opened(send, recv, piece.size())),
+        Ok(()) => (stream, Wrote::Opened(send, recv, size(&piece))),
         Err(error) => (stream, Wrote::Failed(error.into())),
     }
 }
 
 async fn write(mut send: SendStream, stream: Stream, piece: Piece) -> (Stream, Wrote) {
     match send.write_all(&piece.octets()).await {
-        Ok(()) => (stream, Wrote::Frame(send, piece.size())),
+        Ok(()) => (stream, Wrote::Frame(send, size(&piece))),
         Err(error) => (stream, Wrote::Failed(error.into())),
     }
 }
 
-impl Piece {
-    fn octets(&self) -> Vec<u8> {
-        let with = |word: u32, rest: &[u8]| [&word.to_be_bytes()[..], rest].concat();
-        match self {
-            Self::Text(text) => with(u32::try_from(text.len()).unwrap_or(u32::MAX), text.as_bytes()),
-            Self::Mark(number) => with(MARK, &number.to_be_bytes()),
-            Self::Echo(number) => with(ECHO, &number.to_be_bytes()),
-        }
-    }
-
-    /// What of it was counted when it was queued.
-    fn size(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Mark(_) | Self::Echo(_) => 0,
-        }
+/// What of it was counted when it was queued.
+fn size(piece: &Piece) -> usize {
+    match piece {
+        Frame::Text(text) => text.len(),
+        Frame::Mark(_) | Frame::Echo(_) => 0,
     }
 }
 
 async fn preamble(send: SendStream, mut recv: RecvStream) -> Read {
-    let mut octets = [0; PREAMBLE];
-    let stream = match recv.read_exact(&mut octets).await {
-        Ok(()) => match u128::from_be_bytes(octets) {
-            0 => Ok(Stream::Control),
-            // QB-10: 128 bits, so every value is the id of some session.
-            id => Ok(Stream::Session(Ulid::from_bits(id))),
-        },
-        Err(error) => Err(error.into()),
-    };
-    Read::Begun(stream, send, recv)
+    let stream = framing::read_preamble(&mut recv).await;
+    Read::Begun(stream.map_err(Fault::from), send, recv)
 }
 
-/// The next frame of a stream, none at its end (QB-11, QB-12).
 async fn frame(reader: u64, mut recv: RecvStream) -> Read {
-    let read = async {
-        let mut prefix = [0; 4];
-        match recv.read_exact(&mut prefix).await {
-            Ok(()) => {}
-            Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
-        let word = u32::from_be_bytes(prefix);
-        if word == MARK || word == ECHO {
-            let mut number = [0; 8];
-            recv.read_exact(&mut number).await?;
-            let number = u64::from_be_bytes(number);
-            return Ok(Some(if word == MARK { Arrived::Mark(number) } else { Arrived::Echo(number) }));
-        }
-        let length = usize::try_from(word).unwrap_or(usize::MAX);
-        if length > MAX_FRAME {
-            return Err(Fault::Close(Close::TooLarge));
-        }
-        // A promised length costs nothing until its octets are here.
-        let mut text = Vec::with_capacity(length.min(4096));
-        while text.len() < length {
-            match recv.read_chunk(length - text.len(), true).await {
-                Ok(Some(chunk)) => text.extend_from_slice(&chunk.bytes),
-                Ok(None) => return Err(Fault::Close(Close::Protocol)), // QB-13
-                Err(error) => return Err(error.into()),
-            }
-        }
-        match String::from_utf8(text) {
-            Ok(text) => Ok(Some(Arrived::Text(text))),
-            Err(_) => Err(Fault::Close(Close::NotText)),
-        }
-    }
-    .await;
-    Read::Frame(reader, read, recv)
+    let frame = framing::read_frame(&mut recv).await;
+    Read::Frame(reader, frame.map_err(Fault::from), recv)
 }
 
-impl From<ReadExactError> for Fault {
-    fn from(error: ReadExactError) -> Self {
-        match error {
-            ReadExactError::FinishedEarly(_) => Self::Close(Close::Protocol),
-            ReadExactError::ReadError(error) => error.into(),
-        }
-    }
-}
-
-impl From<ReadError> for Fault {
-    fn from(error: ReadError) -> Self {
-        match error {
-            // QB-26: what was on the stream is lost, and nobody would learn that it is.
-            ReadError::Reset(_) => Self::Close(Close::Protocol),
-            _ => Self::Gone,
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::TooLarge => Self::Close(Close::TooLarge),
+            Broken::Cut => Self::Close(Close::Protocol),
+            Broken::NotText => Self::Close(Close::NotText),
+            Broken::Lost(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                // QB-26: what was on the stream is lost, and nobody would learn that it is.
+                Some(ReadError::Reset(_)) => Self::Close(Close::Protocol),
+                _ => Self::Gone,
+            },
         }
     }
 }

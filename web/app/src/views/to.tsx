@@ -79,7 +79,7 @@ function Callee({ who, target, asks }: { who: Located; target: string; asks: boo
       </h2>
       <BasisChip basis={basisOf(who.did)} known={contact !== undefined} proved={false} />
       {name.claimed && <p class="small muted">{t('to.calledBy', { name: isolate(name.name) })}</p>}
-      {who.alias && <p class="small muted">{t('to.alias', { alias: isolate(who.alias) })}</p>}
+      {who.alias && <p class="small muted">{t(who.aliasBy === 'node' ? 'to.alias.node' : 'to.alias', { alias: isolate(who.alias) })}</p>}
       <p class="mono muted" dir="ltr">
         {who.did}
       </p>

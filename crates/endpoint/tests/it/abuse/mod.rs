@@ -3,6 +3,7 @@
 
 mod peers;
 mod recording;
+mod stream;
 mod webfinger;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ macro_rules! decoders {
 decoders! {
     peers, peers_corpus, peers_mutated;
     recording, recording_corpus, recording_mutated;
+    stream, stream_corpus, stream_mutated;
     webfinger, webfinger_corpus, webfinger_mutated;
 }
 

@@ -382,7 +382,8 @@ export async function locate(target: string): Promise<Located> {
   for (const place of [...(before?.places ?? []), ...known]) {
     if (!places.some(({ address }) => address.uri === place.address.uri)) places.push(place);
   }
-  const all = { ...who, places, alias: who.alias ?? before?.alias, claimedName: who.claimedName ?? before?.claimedName };
+  const alias = who.alias ? who : before;
+  const all = { ...who, places, alias: alias?.alias, aliasBy: alias?.aliasBy, claimedName: who.claimedName ?? before?.claimedName };
   found.set(who.did, all);
   return all;
 }

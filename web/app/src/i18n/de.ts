@@ -102,9 +102,9 @@ export const de = {
   'to.added': '{name} ist jetzt unter deinen Personen',
   'to.calledBy': 'Im Link steht der Name {name}',
   'to.alias': 'Gefunden als {alias}',
-  'to.alias.node': 'Gefunden als {alias}, allein nach Auskunft deines Knotens: Die Domain hat dieser Seite nicht geantwortet. Vergleiche, wer es ist, wenn es darauf ankommt.',
   'to.undocumented':
     'Das Dokument dieser Domain war nicht zu lesen oder nennt keinen Knoten. Lässt ihr Server Seiten es nicht lesen, ist im Browser nichts von dort zu prüfen; die Befehlszeile kann es.',
+  'to.alias.node': 'Gefunden als {alias}, allein nach Auskunft deines Knotens: Die Domain hat dieser Seite nicht geantwortet. Vergleiche, wer es ist, wenn es darauf ankommt.',
   'to.self': 'Das ist dein eigener Code',
   'to.self.hint': 'Gib ihn jemand anderem, dann kann er dich anrufen.',
   'to.notFound': 'Niemand gefunden',

@@ -99,9 +99,9 @@ export const en = {
   'to.added': '{name} is in your people',
   'to.calledBy': 'The link calls them {name}',
   'to.alias': 'Found as {alias}',
-  'to.alias.node': 'Found as {alias}, by the word of your node alone: their domain did not answer this page. Compare who it is if it matters.',
   'to.undocumented':
     'This domain’s document could not be read, or names no node. If its host does not let pages read it, nothing from there can be verified in a browser; the command line can.',
+  'to.alias.node': 'Found as {alias}, by the word of your node alone: their domain did not answer this page. Compare who it is if it matters.',
   'to.self': 'This is your own code',
   'to.self.hint': 'Give it to somebody else, and they can call you.',
   'to.notFound': 'Nobody found',

@@ -124,6 +124,7 @@ impl Lookup {
     pub(crate) async fn answer(&self, from: IpAddr, request: &Request, body: Body) -> Page {
         let page = self.page(from, request, body).await.unwrap_or_else(|refusal| refusal);
         page.with(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
+            .with(header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date")
             .with(http::CORP, "cross-origin")
             .with(header::CACHE_CONTROL, "no-store")
     }

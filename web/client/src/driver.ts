@@ -90,6 +90,8 @@ export class Driver implements Server {
     const { signal } = driver.#lifetime;
     // A connection that the network took away is not missed until something is sent; this says so at once.
     addEventListener("offline", () => driver.#cutAll("this device has no network"), { signal });
+    // Calls of every tab go over the connection of this one, and end with it: the browser asks first.
+    addEventListener("beforeunload", (event) => driver.#isBusy && event.preventDefault(), { signal });
     addEventListener("pagehide", () => void driver.#farewell(), { signal });
     // WAK-2: it is said to the node whenever that knows this device anew.
     if (wake !== undefined) driver.#agent.command({ do: "wake", ...wake });
@@ -168,6 +170,11 @@ export class Driver implements Server {
     clearTimeout(this.#timer);
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
+  }
+
+  /** Somebody talks, or is about to. */
+  get #isBusy(): boolean {
+    return [...this.#calls.values()].some(({ endedAt, owner }) => endedAt === undefined && owner !== undefined);
   }
 
   #farewell(): Promise<void> {

@@ -1,9 +1,6 @@
 // What else people do: hold, camera and screen in mid-call, screening, declining, strangers, several tabs and devices, backups.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { createServer } from "node:https";
 import { after, before, test } from "node:test";
 import { Town } from "./town.js";
 
@@ -293,71 +290,6 @@ test("keys: not extractable where the browser can, backed up by file and by word
   );
   assert.deepEqual(restored, { words: made.identity, slip: "wrong-passphrase", file: made.identity, again: "identity-exists" });
   await close(page);
-});
-
-test("keys: guarded by a passkey, which has to be there", LIMIT, async () => {
-  const page = await town.phone("Alice");
-  const devtools = await page.context().newCDPSession(page);
-  await devtools.send("WebAuthn.enable");
-  const options = { protocol: "ctap2", ctap2Version: "ctap2_1", transport: "internal", hasResidentKey: true, hasUserVerification: true, hasPrf: true, isUserVerified: true };
-  const { authenticatorId } = await devtools.send("WebAuthn.addVirtualAuthenticator", { options });
-  const words = await page.evaluate(() => home.exportWords());
-  assert.equal(await page.evaluate(() => home.canUsePasskey()), true);
-  assert.equal((await page.evaluate(() => home.guard({ passkey: true }))).protection.identity, "passkey");
-  assert.deepEqual(await page.evaluate(() => home.exportWords({ passkey: true })), words);
-  assert.equal((await page.evaluate(() => home.guard({ browser: true }, { passkey: true }))).protection.identity, "browser");
-  assert.deepEqual(await page.evaluate(() => home.exportWords()), words);
-  await page.evaluate(() => home.guard({ passkey: true }));
-  await devtools.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: false });
-  assert.equal(await page.evaluate(() => home.exportWords().catch(({ code }) => code)), "passkey-failed", "nobody else's finger opens it");
-  await close(page);
-});
-
-test("WAK: a closed phone is woken by a push, and the call that it was about rings when it opens", LIMIT, async () => {
-  const { cert, key } = town.certificate;
-  let received;
-  const push = new Promise((resolve) => (received = resolve));
-  const service = createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (request, response) => {
-    const { authorization, ttl, "content-encoding": encoding } = request.headers;
-    let length = 0;
-    request.on("data", (piece) => (length += piece.length));
-    request.on("end", () => {
-      received({ path: request.url, authorization, ttl, encoding, length });
-      response.writeHead(201).end();
-    });
-  }).listen(0, "127.0.0.1");
-  await once(service, "listening");
-  const alice = await town.phone("Alice");
-  const context = await town.browser.newContext({ ignoreHTTPSErrors: true });
-  await context.grantPermissions(["microphone"]);
-  const closed = await town.tab(context, "Bob", { policy: { firstContact: false } });
-  const link = await closed.evaluate(() => phone.myLink());
-  const vapid = await closed.evaluate(async (endpoint) => {
-    const key = await phone.wake.serverKey();
-    // What `pushManager.subscribe(key)` gives; a vendor's service cannot be reached from a test.
-    const pair = await crypto.subtle.generateKey({ name: "ECDH", namedCurve: "P-256" }, false, ["deriveBits"]);
-    const text = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-    const keys = { p256dh: text(await crypto.subtle.exportKey("raw", pair.publicKey)), auth: text(crypto.getRandomValues(new Uint8Array(16))) };
-    await phone.wake.register({ endpoint, keys });
-    return key.length;
-  }, `https://localhost:${service.address().port}/push/bob`);
-  assert.equal(vapid, 65);
-  await closed.close();
-  const placed = alice.evaluate(async (link) => {
-    const call = await phone.call(await phone.locate(link));
-    await until(() => call.state === "ended", "end");
-    return call.reason;
-  }, link);
-  const { path, authorization, ttl, encoding, length } = await push;
-  assert.equal(path, "/push/bob");
-  assert.match(authorization, /^vapid t=.+, ?k=.+/);
-  assert.ok(Number(ttl) > 0);
-  assert.ok(encoding === "aes128gcm" && length > 0, `${encoding}, ${length} bytes`);
-  const opened = await town.tab(context, "Bob", {});
-  await opened.evaluate(() => until(() => phone.calls[0], "call").then((call) => call.decline()));
-  assert.equal(await placed, "user.declined");
-  service.close();
-  await close(alice, opened);
 });
 
 test("mistakes are named: a target that is none, a microphone that is refused", LIMIT, async () => {

@@ -18,6 +18,26 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PATIENCE = 60_000;
 const TYPES = { html: "text/html", js: "text/javascript", wasm: "application/wasm" };
 
+/** A browser that lets every page have microphone and camera. */
+export const ASKS_NOBODY = "--use-fake-ui-for-media-stream";
+/** A browser that makes up a microphone and a camera. */
+export const FAKE_DEVICES = "--use-fake-device-for-media-stream";
+
+export function launch(more) {
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-background-networking",
+      "--ignore-certificate-errors",
+      "--autoplay-policy=no-user-gesture-required",
+      "--auto-select-desktop-capture-source=Entire screen",
+      ...more,
+    ],
+  });
+}
+
 /** A process that tells what happens, a JSON object a line. */
 class Running {
   constructor(home, args, extra = {}) {
@@ -80,19 +100,7 @@ export class Page {
     await new Promise((resolve) => this.server.listen(0, "127.0.0.1", resolve));
     // A name, as passkeys belong to one.
     this.origin = `http://localhost:${this.server.address().port}`;
-    this.browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--ignore-certificate-errors",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        "--autoplay-policy=no-user-gesture-required",
-        "--auto-select-desktop-capture-source=Entire screen",
-      ],
-    });
+    this.browser = await launch([ASKS_NOBODY, FAKE_DEVICES]);
   }
 
   async end() {
@@ -122,7 +130,7 @@ export class Town extends Page {
     const any = "127.0.0.1:0";
     const listen = ["--listen", `127.0.0.1:${this.port}`, "--dht-listen", any, "--stun-listen", any, "--turn-tcp", any, "--turn-tls", any];
     const named = ["--host", "localhost", "--domain", `localhost:${this.port}`, "--certificate", cert, "--key", key];
-    this.node = new Running(join(this.dir, "node"), ["node", ...listen, ...named, "--turn-allow-private", "--ca", cert, "--allow-private"], { DSIP_LOG: "error" });
+    this.node = new Running(join(this.dir, "node"), ["node", ...listen, ...named, "--turn-allow-private", "--allow-private", "--ca", cert], { DSIP_LOG: "error" });
     const { wss, dht } = await this.node.until("ready");
     [this.address, this.dht] = [wss, dht];
   }

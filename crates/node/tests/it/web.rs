@@ -184,6 +184,7 @@ async fn wph_30_and_31_every_page_may_ask_who_the_node_is() {
         assert_eq!(answer.status(), status, "{method} {path:.60}");
         let headers = answer.headers().clone();
         assert_eq!(line(&headers, "access-control-allow-origin"), "*", "{method} {path:.60}");
+        assert_eq!(line(&headers, "access-control-expose-headers"), "Date");
         assert_eq!(line(&headers, "cross-origin-resource-policy"), "cross-origin");
         assert_eq!(line(&headers, "cache-control"), "no-store");
         let body: Value = serde_json::from_str(&answer.text().await.expect("text")).unwrap_or_default();

@@ -9,6 +9,7 @@
 //! cargo bench -p dsip-node --bench relay -- load quic 200          # one measurement, transport, number of pairs
 //! DSIP_BENCH_IDLE=20000 cargo bench -p dsip-node --bench relay -- idle    # a crowd of another size
 //! cargo bench -p dsip-node --bench relay -- queue                 # what a long queue costs
+//! cargo bench -p dsip-node --bench relay -- wake                  # what it costs to wake a sleeping device
 //! DSIP_BENCH_SECS=600 cargo bench -p dsip-node --bench relay      # ten minutes of load at each size: is it flat?
 //! ```
 
@@ -19,6 +20,10 @@ mod crowd;
 #[allow(dead_code)]
 mod device;
 mod kamailio;
+#[path = "../../tests/it/push_service.rs"]
+#[allow(dead_code)]
+mod push_service;
+mod wake;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -50,6 +55,9 @@ const NODE: &str = "DSIP_BENCH_NODE";
 /// The home of that node, if it is to outlive it.
 const HOME: &str = "DSIP_BENCH_HOME";
 
+/// A certificate that it trusts besides the system's: a push service's on this machine.
+const ROOT: &str = "DSIP_BENCH_ROOT";
+
 /// Calls that one pair has under way.
 const IN_FLIGHT: usize = 8;
 
@@ -79,7 +87,8 @@ fn main() {
         let named = |name: &str| wanted.iter().any(|one| one == name);
         named(name) || !kind.iter().any(|one| named(one))
     };
-    let is_wanted = |name: &str| among(&["load", "latency", "kept", "queue", "idle", "binds", "kamailio"], name);
+    let is_wanted =
+        |name: &str| among(&["load", "latency", "kept", "queue", "idle", "binds", "wake", "kamailio"], name);
     let transports = || {
         TRANSPORTS.into_iter().filter(|one| among(&["ws", "quic"], if *one == Transport::Ws { "ws" } else { "quic" }))
     };
@@ -127,6 +136,13 @@ fn main() {
             println!("\n| binds | per second of node processor time |\n|---|---|");
             for transport in transports() {
                 binds(transport, duration).await;
+            }
+        }
+        if is_wanted("wake") {
+            println!("\n| wakes | first | p50 | p99 | node processor time each | at once | node processor time each | in signature checks |");
+            println!("|---|---|---|---|---|---|---|---|");
+            for transport in transports() {
+                wake::wakes(transport).await;
             }
         }
         if is_wanted("kamailio") {
@@ -180,6 +196,10 @@ fn node() {
             fetches: unlimited,
             ..Rates::default()
         };
+        if let Some(root) = std::env::var_os(ROOT) {
+            config.ca.push(root.into());
+            config.allow_private = true;
+        }
         let node = Node::start(config).await.expect("started");
         println!("{} {}", node.ready().url(), node.ready().did);
         // Runs until the other process closes our standard input.
@@ -204,6 +224,12 @@ impl Server {
     fn start_in(transport: Transport, home: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         Self::spawn(transport, command.env(NODE, "1").env(HOME, home))
+    }
+
+    /// One that talks with services on this machine, which this certificate vouches for.
+    fn start_with_root(transport: Transport, root: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        Self::spawn(transport, command.env(NODE, "1").env(ROOT, root))
     }
 
     fn spawn(transport: Transport, command: &mut Command) -> Self {

@@ -10,6 +10,7 @@ import { join, normalize } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { Proxy } from "./proxy.js";
 
 const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 const BINARY = process.env.DSIP_BIN ?? fileURLToPath(new URL("../../../target/debug/dsip", import.meta.url));
@@ -100,7 +101,12 @@ export class Page {
     await new Promise((resolve) => this.server.listen(0, "127.0.0.1", resolve));
     // A name, as passkeys belong to one.
     this.origin = `http://localhost:${this.server.address().port}`;
-    this.browser = await launch([ASKS_NOBODY, FAKE_DEVICES]);
+    this.browser = await launch([ASKS_NOBODY, FAKE_DEVICES, ...this.detour()]);
+  }
+
+  /** What a browser is told so that it goes elsewhere than it believes. */
+  detour() {
+    return [];
   }
 
   async end() {
@@ -121,9 +127,13 @@ export class Town extends Page {
     town.certificate = { cert, key };
     town.port = await freePort();
     await town.startNode();
+    await town.between();
     await town.serve();
     return town;
   }
+
+  /** Before there are browsers. */
+  async between() {}
 
   async startNode() {
     const { cert, key } = this.certificate;

@@ -347,9 +347,12 @@ export class Session implements CallMedia {
     };
   }
 
-  /** New credentials for later checks (TURN-6). */
+  /**
+   * New credentials (TURN-6), for a path that is not there yet. A connection that has other servers set restarts ICE with its next
+   * offer, which WEB-88 forbids; it has its candidates already.
+   */
   useServers(servers: readonly RTCIceServer[]): void {
-    if (!this.#closed) this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers: [...servers] });
+    this.#text.useServers(servers);
   }
 
   close(): void {

@@ -24,7 +24,7 @@ interface Line {
 }
 
 export class TextPath implements RealTimeText {
-  readonly #configuration: RTCConfiguration;
+  #configuration: RTCConfiguration;
   readonly #listeners = new Set<() => void>();
   readonly #open: () => Promise<void>;
   readonly #lines: Line[] = [];
@@ -41,6 +41,11 @@ export class TextPath implements RealTimeText {
   constructor(servers: readonly RTCIceServer[], policy: RTCIceTransportPolicy, open: () => Promise<void>) {
     this.#configuration = { iceServers: [...servers], iceTransportPolicy: policy };
     this.#open = open;
+  }
+
+  /** For the next path. */
+  useServers(servers: readonly RTCIceServer[]): void {
+    this.#configuration = { ...this.#configuration, iceServers: [...servers] };
   }
 
   get lines(): RealTimeText["lines"] {

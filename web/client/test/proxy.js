@@ -14,8 +14,6 @@ export class Proxy {
     proxy.seen = [];
     /** What becomes of a frame: what this returns is sent on, and nothing else. */
     proxy.alter = ({ text }) => [text];
-    /** What becomes of the answer to a GET: its status, headers and text, to be changed. */
-    proxy.alterAnswer = () => {};
     proxy.server = createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (request, response) => proxy.fetch(request, response));
     const sockets = new WebSocketServer({ server: proxy.server, handleProtocols: ([first]) => first, perMessageDeflate: false });
     sockets.on("connection", (browser, request) => proxy.join(browser, request));
@@ -30,9 +28,7 @@ export class Proxy {
       const chunks = [];
       for await (const chunk of from) chunks.push(chunk);
       const { "content-length": _length, "transfer-encoding": _encoding, ...headers } = from.headers;
-      const answer = { path: request.url, status: from.statusCode, headers, text: Buffer.concat(chunks).toString() };
-      this.alterAnswer(answer);
-      response.writeHead(answer.status, answer.headers).end(answer.text);
+      response.writeHead(from.statusCode, headers).end(Buffer.concat(chunks));
     });
     passed.on("error", () => response.destroy());
     request.pipe(passed);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { chromium } from 'playwright-core';
 import { Town } from '../client/test/town.js';
-import { ARGS } from './browser.mjs';
+import { ARGS, DEVICES, YES } from './browser.mjs';
 import { link } from './link.mjs';
 import { serve } from './serve.mjs';
 import { linkOf, openDoor, reachable } from './village.mjs';
@@ -50,7 +50,7 @@ class Served extends Town {
   by({ port }) {
     return {
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      args: [...ARGS, this.trust, `--host-resolver-rules=MAP localhost:${this.port} 127.0.0.1:${port}`],
+      args: [...ARGS, DEVICES, YES, this.trust, `--host-resolver-rules=MAP localhost:${this.port} 127.0.0.1:${port}`],
     };
   }
 

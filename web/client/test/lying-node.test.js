@@ -165,7 +165,7 @@ test("garbage, a flood, and frames that are too large: it goes on, or comes back
   const garbage = ["", "\0", "{}", "[]", "null", "{", `${"[".repeat(30_000)}`, JSON.stringify({ protected: "e30", payload: "e30", signature: "" }), "x".repeat(65_537), "x".repeat(8_000_000), Buffer.from([0, 1, 2])];
   const before = await incoming(alice);
   for (const frame of garbage) {
-    const link = town.proxy.link(who.alice.device);
+    const link = await town.proxy.linked(who.alice.device);
     const answered = new AbortController();
     const { signal } = answered;
     link.browser.send(frame);
@@ -175,7 +175,12 @@ test("garbage, a flood, and frames that are too large: it goes on, or comes back
     answered.abort();
     await alice.evaluate(() => until(() => phone.presence.state === "online", "node"));
   }
-  for (let i = 0; i < 2000; i++) town.proxy.link(who.alice.device)?.browser.send(`{"protected":"${i}","payload":"","signature":""}`);
+  const flooded = await town.proxy.linked(who.alice.device);
+  for (let i = 0; i < 2000; i++) flooded.browser.send(`{"protected":"${i}","payload":"","signature":""}`);
+  // Whether it put up with all of that or not: the next connection is as good as any.
+  flooded.browser.close();
+  await once(flooded.browser, "close");
+  await town.proxy.linked(who.alice.device);
   await alice.evaluate(() => until(() => phone.presence.state === "online", "node"));
   assert.equal(await declined(bob, alice, who.alice), before + 1);
 });

@@ -66,6 +66,15 @@ export class Proxy {
     return this.links.findLast((link) => link.device === device);
   }
 
+  /** The same, once there is one. */
+  async linked(device) {
+    for (;;) {
+      const link = this.link(device);
+      if (link !== undefined) return link;
+      await new Promise((again) => setTimeout(again, 20));
+    }
+  }
+
   /** The network takes every connection away, without a word. */
   cut() {
     for (const { browser, node } of [...this.links]) [browser, node].forEach((socket) => socket.terminate());

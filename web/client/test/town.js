@@ -215,6 +215,22 @@ export class Town extends Page {
   }
 }
 
+/** A town with somebody between the browsers and their node, whom no browser can tell from it. */
+export class WatchedTown extends Town {
+  async between() {
+    this.proxy = await Proxy.start(this.address, this.certificate);
+  }
+
+  detour() {
+    return [`--host-resolver-rules=MAP localhost:${this.port} 127.0.0.1:${this.proxy.port}`];
+  }
+
+  async end() {
+    await super.end();
+    await this.proxy?.end();
+  }
+}
+
 /** A port that is free for TCP and for UDP. */
 async function freePort() {
   for (;;) {

@@ -1,0 +1,1 @@
+import{Y as e}from"./index-MaX6IZ5d.js";var t={a:`å`,e:`é`,i:`î`,o:`ø`,u:`û`,A:`Å`,E:`É`,I:`Î`,O:`Ø`,U:`Û`};function n(e){return`\u200f[${e.replace(/\{\w+\}|[aeiouAEIOU]/g,e=>t[e]??e)}${`·`.repeat(Math.ceil(e.length/3))}]\u200f`}var r=Object.fromEntries(Object.entries(e).map(([e,t])=>[e,n(t)]));export{r as mirrored};

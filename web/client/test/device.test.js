@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ASKS_NOBODY, FAKE_DEVICES, launch, Town } from "./town.js";
+import { ASKS_NOBODY, connect, FAKE_DEVICES, launch, Town } from "./town.js";
 
 const LIMIT = { timeout: 120_000 };
 /** @type {Town} */
@@ -122,19 +122,7 @@ test("microphone: a device without one says that, and nobody is called", LIMIT, 
 test("tabs: the one with the connection asks before it is closed while another talks; closed all the same, both ends hear of it", LIMIT, async () => {
   const [alice, first] = [await town.phone("Alice"), await town.phone("Bob")];
   const second = await town.tab(first.context(), "Bob", {});
-  const link = await second.evaluate(() => phone.myLink());
-  const placed = alice.evaluate(async (link) => {
-    globalThis.call = await phone.call(await phone.locate(link));
-    play(call);
-    await until(() => call.state === "talking", "media");
-  }, link);
-  await second.evaluate(async () => {
-    globalThis.call = await until(() => phone.calls[0], "call");
-    await call.accept();
-    play(call);
-    await until(() => call.state === "talking", "media");
-  });
-  await placed;
+  await connect(alice, second);
   assert.equal(await first.evaluate(() => phone.bus.leads), true);
   // A browser asks on a page's behalf only once somebody touched it.
   await first.mouse.click(10, 10);

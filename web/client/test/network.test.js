@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { WatchedTown } from "./town.js";
+import { connect, WatchedTown } from "./town.js";
 
 /** @type {WatchedTown} */
 let town;
@@ -14,18 +14,8 @@ const LIMIT = { timeout: 120_000 };
 /** Two browsers in a call that both hear. */
 async function talk(options = {}) {
   const [alice, bob] = [await town.phone("Alice", { options }), await town.phone("Bob", { options })];
-  const link = await bob.evaluate(() => phone.myLink());
-  const hear = () => until(() => call.state === "talking" && (call.media.quality?.levelIn ?? 0) > 0.01, "sound");
-  const placed = alice.evaluate(async (link) => {
-    globalThis.call = await phone.call(await phone.locate(link));
-    play(call);
-  }, link);
-  await bob.evaluate(async () => {
-    globalThis.call = await until(() => phone.calls[0], "call");
-    await call.accept();
-    play(call);
-  });
-  await placed;
+  const hear = () => until(() => (call.media.quality?.levelIn ?? 0) > 0.01, "sound");
+  await connect(alice, bob);
   await Promise.all([alice.evaluate(hear), bob.evaluate(hear)]);
   return [alice, bob];
 }

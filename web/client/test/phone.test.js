@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Town } from "./town.js";
+import { connect, Town } from "./town.js";
 
 /** @type {Town} */
 let town;
@@ -14,23 +14,7 @@ const LIMIT = { timeout: 120_000 };
 /** Two browsers in a call. */
 async function talk(media = {}) {
   const [alice, bob] = [await town.phone("Alice"), await town.phone("Bob")];
-  const link = await bob.evaluate(() => phone.myLink());
-  await Promise.all([
-    alice.evaluate(
-      async ({ link, media }) => {
-        globalThis.call = await phone.call(await phone.locate(link), media);
-        play(call);
-        await until(() => call.state === "talking", "media");
-      },
-      { link, media },
-    ),
-    bob.evaluate(async (media) => {
-      globalThis.call = await until(() => phone.calls[0], "call");
-      await call.accept(media);
-      play(call);
-      await until(() => call.state === "talking", "media");
-    }, media),
-  ]);
+  await connect(alice, bob, media);
   return [alice, bob];
 }
 
@@ -327,19 +311,8 @@ test("a node that restarts: the phone comes back by itself, and rings", LIMIT, a
 test("through TURN only: neither learns where the other is, and both hear", LIMIT, async () => {
   const options = { iceTransportPolicy: "relay" };
   const [alice, bob] = [await town.phone("Alice", { options }), await town.phone("Bob", { options })];
-  const link = await bob.evaluate(() => phone.myLink());
   const hear = (page) => page.evaluate(() => until(() => call.media.quality?.path === "relayed" && call.media.quality.levelIn > 0.01, "sound by relay"));
-  const placed = alice.evaluate(async (link) => {
-    globalThis.call = await phone.call(await phone.locate(link));
-    play(call);
-    await until(() => call.state === "talking", "media");
-  }, link);
-  await bob.evaluate(async () => {
-    globalThis.call = await until(() => phone.calls[0], "call");
-    await call.accept();
-    play(call);
-  });
-  await placed;
+  await connect(alice, bob);
   await Promise.all([hear(alice), hear(bob)]);
   await close(alice, bob);
 });

@@ -215,6 +215,26 @@ export class Town extends Page {
   }
 }
 
+/** Two pages come to talk with each other: in each the call is `call`, and what it brings is played. */
+export async function connect(caller, callee, media = {}) {
+  const link = await callee.evaluate(() => phone.myLink());
+  const placed = caller.evaluate(
+    async ({ link, media }) => {
+      globalThis.call = await phone.call(await phone.locate(link), media);
+      play(call);
+      await until(() => call.state === "talking", "media");
+    },
+    { link, media },
+  );
+  await callee.evaluate(async (media) => {
+    globalThis.call = await until(() => phone.calls.find(({ state }) => state === "incoming"), "call");
+    await call.accept(media);
+    play(call);
+    await until(() => call.state === "talking", "media");
+  }, media);
+  await placed;
+}
+
 /** A town with somebody between the browsers and their node, whom no browser can tell from it. */
 export class WatchedTown extends Town {
   async between() {

@@ -72,11 +72,14 @@ test("WAK-2, WAK-11, WAK-21: a closed page's person is woken when called, comes 
   const link = await bob.evaluate(() => phone.myLink());
   const context = bob.context();
   await bob.close();
-  const placed = alice.evaluate(async (link) => {
-    const call = await phone.call(await phone.locate(link));
-    await until(() => call.state === "ended", "end");
-    return call.reason;
-  }, link);
+  /** How a call of Alice's ends. */
+  const attempt = () =>
+    alice.evaluate(async (link) => {
+      const call = await phone.call(await phone.locate(link));
+      await until(() => call.state === "ended", "end");
+      return call.reason;
+    }, link);
+  const placed = attempt();
   const { path, headers, body } = await service.next();
   assert.equal(path, "/bob");
   assert.equal(headers["urgency"], "high");
@@ -89,12 +92,7 @@ test("WAK-2, WAK-11, WAK-21: a closed page's person is woken when called, comes 
   // Taken back, nobody is woken; a second call is let expire to see that.
   await again.evaluate(() => phone.wake.unregister());
   await again.close();
-  const second = alice.evaluate(async (link) => {
-    const call = await phone.call(await phone.locate(link));
-    await until(() => call.state === "ended", "end");
-    return call.reason;
-  }, link);
-  assert.equal(await second, "session.timeout");
+  assert.equal(await attempt(), "session.timeout");
   assert.equal(service.posted.length, 0);
   service.close();
   await Promise.all([alice.context().close(), context.close()]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dsip_endpoint::link::{Dialer, Link, Target, Transport};
+use dsip_endpoint::link::{Dialer, Link, OpenError, Target, Transport};
 use dsip_endpoint::tls::{Expect, Roots, server_name};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -41,9 +41,13 @@ async fn world(files: &Path) -> World {
 
 /// Dials by name, as those do who know nothing but the domain.
 async fn by_name(world: &World, roots: Roots, transport: Transport) -> Option<Link> {
+    dial(world, roots, transport).await.ok()
+}
+
+async fn dial(world: &World, roots: Roots, transport: Transport) -> Result<Link, OpenError> {
     let target: Target = world.node.ready().wss.parse().expect("a target");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target.port()));
-    Dialer::new(roots).open_over(&target, transport, address).await.ok()
+    Dialer::new(roots).open_over(&target, transport, address).await
 }
 
 /// Whether TURN over TLS shows it.
@@ -88,7 +92,8 @@ async fn a_new_certificate_is_shown_on_every_port_and_open_connections_go_on() {
     assert!(by_name(&world, second.clone(), Transport::Quic).await.is_some());
     assert!(turn_shows(&world, second).await);
     for transport in [Transport::Ws, Transport::Quic] {
-        assert!(by_name(&world, first.clone(), transport).await.is_none(), "the old one is not shown any more");
+        let refused = dial(&world, first.clone(), transport).await.err();
+        assert!(matches!(refused, Some(OpenError::Untrusted { .. })), "the old one is not shown any more: {refused:?}");
     }
     // Whoever knows the node's key is not concerned.
     world.bind(&Device::new(3), Transport::Quic).await;
